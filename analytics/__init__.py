@@ -1,0 +1,1 @@
+"""DuckDB: views, rollups, costs, the snapshot, and the one read surface."""

@@ -1,0 +1,1 @@
+"""OTLP in: edges, journal, decode, and the pipeline that runs the stages."""

@@ -1,0 +1,1 @@
+"""Streamlit: the entry script routes, views lay out, components are our own."""

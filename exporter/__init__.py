@@ -1,0 +1,1 @@
+"""Parquet out: redact, fold, encrypt, write, manifest, compaction, retention."""

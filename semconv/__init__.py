@@ -1,0 +1,1 @@
+"""What spans mean: attribute names, dialect tables, usage conventions, message parts, the stored schemas."""

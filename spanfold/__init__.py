@@ -1,0 +1,1 @@
+"""Spanfold: the system of record for what LLM applications did, cost and said."""

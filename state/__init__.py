@@ -1,0 +1,1 @@
+"""The control plane: reviews, rules, keys, deploys, price overrides. It knows nothing of spans' files."""
