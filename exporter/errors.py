@@ -1,0 +1,19 @@
+"""What can go wrong while writing and reading the lake. A class's docstring is the sentence a user sees by default."""
+
+from __future__ import annotations
+
+
+class ExporterError(Exception):
+    """The lake could not be read or written."""
+
+
+class ManifestDamaged(ExporterError):
+    """A manifest is damaged or was written by a later release."""
+
+
+class LakeLocked(ExporterError):
+    """Another process writes to this data directory."""
+
+
+class FileDamaged(ExporterError):
+    """A data file does not have the checksum that the manifest states."""
