@@ -89,7 +89,10 @@ SPANS = pa.schema(
         ("is_candidate", pa.bool_()),  # may be a call: inference or embeddings leaf, or a container that carries usage
         ("is_container", pa.bool_()),  # agent, workflow, gateway: a call only while no descendant carries usage
         *[(name, _INT) for name in USAGE_COLUMNS],
-        ("usage_verdict", _TEXT),  # stated | known_emitter | proven | assumed; ":inclusive" or ":exclusive"; NULL = no usage
+        (
+            "usage_verdict",
+            _TEXT,
+        ),  # stated | known_emitter | proven | assumed; ":inclusive" or ":exclusive"; NULL = no usage
         ("estimated_output_tokens", _INT),  # streaming without usage: characters / 4; NULL elsewhere
         ("service_tier", _TEXT),  # standard | batch | flex | priority | as sent
         ("streaming", pa.bool_()),
@@ -101,7 +104,10 @@ SPANS = pa.schema(
         ("truncated", pa.bool_()),  # the SDK's attribute cap cut this span
         ("promoted", pa.uint64()),  # bit i set: attribute PROMOTED[i].key stands in its column instead of `attributes`
         ("attributes", _TEXT),  # JSON object: the other attributes that are not private; NULL = none
-        ("attributes_typed", _TEXT),  # OTLP JSON of the keys that plain JSON cannot hold (bytes, NaN, unset); NULL = none
+        (
+            "attributes_typed",
+            _TEXT,
+        ),  # OTLP JSON of the keys that plain JSON cannot hold (bytes, NaN, unset); NULL = none
         ("events", _TEXT),  # JSON array of {name, time_unix_nano, attributes, dropped_attributes_count}
         ("links", _TEXT),  # JSON array of {trace_id, span_id, trace_state, attributes, flags}
         ("trace_state", _TEXT),
@@ -203,7 +209,10 @@ METRICS = pa.schema(
         ("sum", pa.float64()),
         ("min", pa.float64()),
         ("max", pa.float64()),
-        ("buckets", _TEXT),  # JSON: explicit {bounds, counts}, exponential {scale, zero_count, positive, negative} or quantiles
+        (
+            "buckets",
+            _TEXT,
+        ),  # JSON: explicit {bounds, counts}, exponential {scale, zero_count, positive, negative} or quantiles
         *_ORIGIN,
         ("attributes", _TEXT),
         ("flags", pa.uint32()),
@@ -262,16 +271,17 @@ ROLLUP = pa.schema(
     ]
 )
 
-REDACTIONS = pa.schema(
-    [("tenant", _TEXT), ("rule", _TEXT), ("service_name", _TEXT), ("place", _TEXT), ("count", _INT)]
-)
+REDACTIONS = pa.schema([("tenant", _TEXT), ("rule", _TEXT), ("service_name", _TEXT), ("place", _TEXT), ("count", _INT)])
 
 QUALITY = pa.schema(  # what could not be taken as sent: counted, with one example to look at
     [
         ("tenant", _TEXT),
         ("service_name", _TEXT),
         ("scope_name", _TEXT),
-        ("kind", _TEXT),  # duplicate_span | changed_duplicate | skewed_time | truncated | usage_disagrees | bad_json | ...
+        (
+            "kind",
+            _TEXT,
+        ),  # duplicate_span | changed_duplicate | skewed_time | truncated | usage_disagrees | bad_json | ...
         ("detail", _TEXT),  # attribute key or rule, never content
         ("count", _INT),
         ("example_trace_id", _TEXT),

@@ -1,0 +1,138 @@
+"""Journal records to columns. The only place that knows how OTLP lies on the wire below the edge.
+
+`walk_spans` is the same reading by protobuf's own parser: the oracle of the tests and the fallback where a record is
+odd enough that the column reader refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spanfold.collector.wire import handler
+from spanfold.semconv.anyvalue import decode_any_value
+from spanfold.semconv.records import AttributeColumns, LogBatch, Resource, SpanBatch, binary_parts
+
+
+class Record(Protocol):
+    """What decoding needs of a journal record."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def key_label(self) -> str | None: ...
+    @property
+    def received_ns(self) -> int: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+_SPAN_FIELDS = (
+    "trace_id", "span_id", "parent_span_id", "trace_state", "name", "kind", "start_ns", "end_ns", "flags",
+    "dropped_attributes", "dropped_events", "dropped_links", "events", "links",
+)  # fmt: skip
+_LOG_FIELDS = (
+    "trace_id", "span_id", "time_ns", "observed_ns", "severity_number", "severity_text", "event_name", "body",
+    "flags", "dropped_attributes",
+)  # fmt: skip
+
+
+def decode_spans(records: Sequence[Record]) -> SpanBatch:
+    """All spans of these trace requests, in order. Raises ValueError if a body is not a valid request."""
+    items, origin, origins = _open("Traces", records)
+    columns = {name: items.field(name) for name in _SPAN_FIELDS}
+    status = items.field("status")
+    columns["status_code"] = pc.fill_null(status.field("code"), 0)
+    columns["status_message"] = pc.fill_null(status.field("message"), "")
+    columns["origin"] = pa.array(origin, pa.int32())
+    return SpanBatch(columns=pa.table(columns), attributes=_attributes(items.field("attributes")), origins=origins)
+
+
+def decode_logs(records: Sequence[Record]) -> LogBatch:
+    """All log records of these log requests, in order."""
+    items, origin, origins = _open("Logs", records)
+    columns = {name: items.field(name) for name in _LOG_FIELDS}
+    columns["origin"] = pa.array(origin, pa.int32())
+    return LogBatch(columns=pa.table(columns), attributes=_attributes(items.field("attributes")), origins=origins)
+
+
+def _open(message: str, records: Sequence[Record]) -> tuple[pa.StructArray, np.ndarray[Any, Any], list[Resource]]:
+    """(flat items, origin index of each item, origins). An origin is one scope of one resource of one record."""
+    try:
+        batch = handler(message).list_to_record_batch([record.body for record in records])
+    except Exception as error:  # ptars raises its own and protobuf's errors; all mean one thing
+        raise ValueError(f"not a valid OTLP {message.lower()} request: {error}") from error
+    resources, record_of = _flatten(batch.column(0), np.arange(len(records)))
+    scopes, resource_of = _flatten(resources.field("scopes"), np.arange(len(resources)))
+    items, scope_of = _flatten(scopes.field("items"), np.arange(len(scopes)))
+    return items, scope_of.astype(np.int32), _origins(records, record_of, resources, resource_of, scopes)
+
+
+def _flatten(lists: Any, owner: np.ndarray[Any, Any]) -> tuple[Any, np.ndarray[Any, Any]]:
+    """The items of a list column and, for each, the owner of its list."""
+    offsets = np.asarray(lists.offsets)
+    values = lists.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+    return values, np.repeat(owner, np.diff(offsets))
+
+
+def _origins(
+    records: Sequence[Record], record_of: Any, resources: Any, resource_of: Any, scopes: Any
+) -> list[Resource]:
+    attributes = [_plain(entries) for entries in resources.field("resource").field("attributes").to_pylist()]
+    urls = resources.field("schema_url").to_pylist()
+    scope_rows = scopes.field("scope").to_pylist()
+    scope_urls = scopes.field("schema_url").to_pylist()
+    out = []
+    for index, resource in enumerate(resource_of.tolist()):
+        record, scope = records[int(record_of[resource])], scope_rows[index] or {}
+        out.append(
+            Resource(
+                attributes=attributes[resource],
+                schema_url=urls[resource],
+                scope_name=scope.get("name") or "",
+                scope_version=scope.get("version") or "",
+                scope_attributes=_plain(scope.get("attributes")),
+                scope_schema_url=scope_urls[index],
+                tenant=record.tenant,
+                key_label=record.key_label,
+                received_ns=record.received_ns,
+            )  # fmt: skip
+        )
+    return out
+
+
+def _plain(entries: list[dict[str, Any]] | None) -> dict[str, Any]:
+    return {entry["key"]: decode_any_value(entry["value"]) for entry in entries or ()}
+
+
+def _attributes(lists: Any) -> AttributeColumns:
+    entries, rows = _flatten(lists, np.arange(len(lists)))
+    keys = entries.field("key").dictionary_encode()
+    values = entries.field("value")
+    return AttributeColumns(
+        length=len(lists), keys=keys.dictionary.to_pylist(), codes=np.asarray(keys.indices).astype(np.int32),
+        rows=rows.astype(np.int64), values=values,
+    )  # fmt: skip
+
+
+def hex_ids(array: Any, width: int) -> pa.Array:
+    """Raw ids of `width` bytes as lower-case hex text; an empty id becomes NULL."""
+    offsets, data = binary_parts(array)
+    lengths = np.diff(offsets)
+    good = lengths == width
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    starts = offsets[:-1][good]
+    raw = data[starts[:, None] + np.arange(width)] if len(starts) else np.empty((0, width), np.uint8)
+    text = np.empty((len(starts), width * 2), np.uint8)
+    text[:, 0::2] = digits[raw >> 4]
+    text[:, 1::2] = digits[raw & 15]
+    out_offsets = np.zeros(len(array) + 1, np.int32)
+    np.cumsum(np.where(good, width * 2, 0), out=out_offsets[1:])
+    validity = np.packbits(good, bitorder="little")
+    return pa.Array.from_buffers(
+        pa.string(), len(array), [pa.py_buffer(validity), pa.py_buffer(out_offsets), pa.py_buffer(text.ravel())]
+    )
