@@ -44,7 +44,9 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
     created_ns: int = 0
     journal: tuple[int, int] = (0, 0)  # everything before this (segment, offset) is folded
+    pending: tuple[int, int] = (0, 0)  # log records from here on may still wait for their span
     files: tuple[FileEntry, ...] = ()
+    runs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # kind -> files of `exporter/identity.py`
     removed: tuple[tuple[str, int], ...] = ()  # (path, removed at ns): kept on disk until the grace period is over
     counters: Mapping[str, int] = field(default_factory=dict)  # running totals: folded_spans, duplicates, ...
 
@@ -62,6 +64,7 @@ class Manifest:
         body = {
             "format": MANIFEST_FORMAT, "version": self.version, "generation": self.generation,
             "schema_version": self.schema_version, "created_ns": self.created_ns, "journal": list(self.journal),
+            "pending": list(self.pending), "runs": {kind: list(paths) for kind, paths in self.runs.items()},
             "counters": dict(self.counters), "removed": [list(r) for r in self.removed],
             "files": [[f.table, f.date, f.path, f.rows, f.bytes, f.checksum, f.level, f.created] for f in self.files],
         }  # fmt: skip
@@ -84,6 +87,8 @@ class Manifest:
         return Manifest(
             version=body["version"], generation=body["generation"], schema_version=body["schema_version"],
             created_ns=body["created_ns"], journal=(body["journal"][0], body["journal"][1]), counters=body["counters"],
+            pending=(body["pending"][0], body["pending"][1]),
+            runs={kind: tuple(paths) for kind, paths in body["runs"].items()},
             removed=tuple((r[0], r[1]) for r in body["removed"]),
             files=tuple(FileEntry(**dict(zip(names, f, strict=True))) for f in body["files"]),
         )  # fmt: skip

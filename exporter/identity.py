@@ -1,0 +1,150 @@
+"""No span twice, ever: sorted runs of identity hashes beside the files, memory-mapped.
+
+An identity is a 128-bit hash of (tenant, trace_id, span_id), with a 64-bit digest of the rest to tell a resent span
+from a changed one: 24 bytes a span (2.4 GB at 10^8). Runs are immutable files named by the manifest, so a commit that
+did not happen leaves no trace; lost runs are rebuilt from the spans themselves. Runs merge by size, so that a lookup
+asks about log(n) of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from spanfold.exporter.manifest import sync_dirs
+
+U64 = NDArray[np.uint64]
+_FAN_IN = 8  # runs of one size class before they merge
+_MAGIC = b"SFKEYS1\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """Identities of some rows: two halves of the hash and the digest of the rest, one entry a row."""
+
+    low: U64
+    high: U64
+    digest: U64
+
+    def take(self, at: Any) -> Identities:
+        return Identities(self.low[at], self.high[at], self.digest[at])
+
+    def sorted(self) -> Identities:
+        return self.take(np.lexsort((self.high, self.low)))
+
+    @staticmethod
+    def concat(parts: Sequence[Identities]) -> Identities:
+        return Identities(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("low", "high", "digest")))
+
+
+def _mix(value: U64, seed: int) -> U64:
+    """Finaliser of MurmurHash3: every input bit reaches every output bit."""
+    with np.errstate(over="ignore"):
+        value = value ^ np.uint64(seed)
+        value = (value ^ (value >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+        value = (value ^ (value >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+        return value ^ (value >> np.uint64(33))
+
+
+def span_identities(tenants: U64, ids: NDArray[np.uint8], digest: U64) -> Identities:
+    """Identities from tenant hashes and (n, 24) raw bytes: trace_id then span_id."""
+    words = np.ascontiguousarray(ids).view("<u8")
+    with np.errstate(over="ignore"):
+        mixed = _mix(words[:, 0], 0x9E3779B97F4A7C15) + _mix(words[:, 1], 0xC2B2AE3D27D4EB4F) * np.uint64(3)
+        mixed = mixed ^ tenants
+        low = _mix(mixed + _mix(words[:, 2], 0x165667B19E3779F9), 0x27D4EB2F165667C5)
+        high = _mix(mixed ^ (_mix(words[:, 2], 0x85EBCA77C2B2AE63) * np.uint64(5)), 0xD6E8FEB86659FD93)
+    return Identities(low, high, digest)
+
+
+def record_identities(hashes: Iterable[int]) -> Identities:
+    """Identities from 128-bit integers (logs, metric points): no digest."""
+    pairs = [((h & 0xFFFFFFFFFFFFFFFF), h >> 64) for h in hashes]
+    array = np.array(pairs, np.uint64).reshape(-1, 2)
+    return Identities(array[:, 0].copy(), array[:, 1].copy(), np.zeros(len(array), np.uint64))
+
+
+def tenant_hash(tenant: str) -> np.uint64:
+    return np.uint64(xxhash.xxh3_64_intdigest(tenant.encode()))
+
+
+class IdentityRuns:
+    """The identities of one kind (spans, logs, metrics): `paths` as the manifest names them, oldest first."""
+
+    def __init__(self, data: Path, paths: Sequence[str]) -> None:
+        self._data = data
+        self._runs = [(path, _open(data / path)) for path in paths]
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self._runs]
+
+    def __len__(self) -> int:
+        return sum(len(run.low) for _, run in self._runs)
+
+    def find(self, wanted: Identities) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(known, same): which identities are stored, and which of those with the same digest."""
+        known = np.zeros(len(wanted.low), np.bool_)
+        same = np.zeros(len(wanted.low), np.bool_)
+        order = np.argsort(wanted.low)
+        needle = wanted.take(order)
+        for _, run in self._runs:
+            at = np.searchsorted(run.low, needle.low)
+            for step in range(2):  # equal low halves are one in 2^64; two neighbours are more than enough
+                inside = at + step < len(run.low)
+                spot = np.minimum(at + step, len(run.low) - 1)
+                hit = inside & (run.low[spot] == needle.low) & (run.high[spot] == needle.high)
+                known[order[hit]] = True
+                same[order[hit]] |= run.digest[spot[hit]] == needle.digest[hit]
+        return known, same
+
+    def add(self, fresh: Identities, name: str) -> tuple[IdentityRuns, list[str]]:
+        """(runs with these added, paths that no longer count). Durable before the manifest names them."""
+        if not len(fresh.low):
+            return self, []
+        runs = [*self._runs, ("", fresh.sorted())]
+        gone: list[str] = []
+        while len(runs) >= _FAN_IN and len(runs[-_FAN_IN][1].low) <= 4 * sum(
+            len(r.low) for _, r in runs[1 - _FAN_IN :]
+        ):
+            gone += [path for path, _ in runs[-_FAN_IN:] if path]
+            merged = Identities.concat([run for _, run in runs[-_FAN_IN:]]).sorted()
+            runs = [*runs[:-_FAN_IN], ("", merged)]
+        path = f"lake/keys/{name}.keys"
+        _write(self._data / path, runs[-1][1])
+        out = IdentityRuns(self._data, [])
+        out._runs = [*runs[:-1], (path, runs[-1][1])]
+        return out, gone
+
+
+def _write(path: Path, run: Identities) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        file.write(_MAGIC)
+        for half in (run.low, run.high, run.digest):
+            file.write(np.ascontiguousarray(half).tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_dirs([path.parent])
+
+
+def _open(path: Path) -> Identities:
+    """Maps a run. Raises FileNotFoundError or ValueError when it has to be rebuilt."""
+    size = path.stat().st_size - len(_MAGIC)
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC or size % 24:
+            raise ValueError(f"{path} is not a run of identities")
+    if size == 0:
+        empty = np.empty(0, np.uint64)
+        return Identities(empty, empty, empty)
+    words = np.memmap(path, np.uint64, "r", len(_MAGIC), (3, size // 24))
+    return Identities(words[0], words[1], words[2])

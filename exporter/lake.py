@@ -1,0 +1,181 @@
+"""The lake: immutable Parquet files and the commit that makes them count.
+
+Commit order (trust.md 1.3): write each file beside its final name, fsync, rename, fsync the directories, then the
+manifest the same way. Neither pyarrow nor DuckDB calls fsync, so this module does. A crash before the manifest leaves
+orphans that the next start removes; after it, the commit is whole. One writer per data directory, held by flock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from spanfold.exporter.errors import FileDamaged, LakeLocked
+from spanfold.exporter.manifest import FileEntry, Manifest, manifest_dir, read_current, sync_dirs, write_current
+from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
+
+EPOCH_DAY = dt.date(1970, 1, 1)  # where spans go whose own start time is not believable
+GRACE_SECONDS = 900  # how long replaced files stay for readers of older manifests
+KEEP_MANIFESTS = 20
+
+# High-cardinality columns gain nothing from a dictionary and pay for building one.
+_NO_DICTIONARY = {
+    "trace_id", "span_id", "parent_span_id", "start_time", "start_nanos", "duration_ns", "response_id", "tool_call_id",
+    "message_id", "content_id", "parent_id", "match_id", "path", "anchors", "head", "answer_key", "answer_gram", "ct",
+    "block_id", "ids_hash", "private_block", "offset", "private_offset", "log_id", "point_id", "ttft_ms",
+}  # fmt: skip
+
+
+def partition_day(time: dt.datetime | None) -> dt.date:
+    """The UTC day of a span's own start when it lies in 2015..2100, else 1970-01-01 (design, data directory)."""
+    return time.date() if time is not None and 2015 <= time.year <= 2100 else EPOCH_DAY
+
+
+class Lake:
+    """The writer's side. Files are added by `write`, and count from `commit` on."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        (data / "lake").mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _lock(data)
+        self.manifest = read_current(data)
+        self._sequence = 0
+        self._touched: set[Path] = set()
+        self._remove_orphans()
+
+    def close(self) -> None:
+        self._lock.close()
+
+    def write(self, table: str, day: dt.date, rows: pa.Table, *, level: int = 0) -> FileEntry:
+        """Writes one durable file that no reader sees yet."""
+        version = self.manifest.version + 1
+        self._sequence += 1
+        name = f"{version:08d}-{self._sequence:04d}.parquet"
+        path = f"lake/{table}/gen={self.manifest.generation}/date={day.isoformat()}/{name}"
+        target = self.data / path
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        size, checksum = _write_parquet(target, table, rows, level)
+        self._touched |= {target.parent, target.parent.parent, target.parent.parent.parent}
+        return FileEntry(
+            table=table, date=day.isoformat(), path=path, rows=rows.num_rows, bytes=size, checksum=checksum,
+            level=level, created=version,
+        )  # fmt: skip
+
+    def commit(
+        self,
+        added: Iterable[FileEntry],
+        *,
+        removed: Iterable[str] = (),
+        journal: tuple[int, int] | None = None,
+        pending: tuple[int, int] | None = None,
+        runs: Mapping[str, tuple[str, ...]] | None = None,
+        counters: Mapping[str, int] | None = None,
+    ) -> Manifest:
+        """Makes the added files count and the removed ones not, in one step. `counters` are added to the totals."""
+        sync_dirs([*self._touched, self.data / "lake"])
+        self._touched = set()
+        now, gone = time.time_ns(), set(removed)
+        totals = dict(self.manifest.counters)
+        for key, value in (counters or {}).items():
+            totals[key] = totals.get(key, 0) + value
+        manifest = replace(
+            self.manifest,
+            version=self.manifest.version + 1,
+            created_ns=now,
+            journal=journal or self.manifest.journal,
+            pending=pending or journal or self.manifest.pending,
+            files=(*(f for f in self.manifest.files if f.path not in gone), *added),
+            removed=(*self._still_held(now), *((path, now) for path in gone)),
+            runs=runs if runs is not None else self.manifest.runs,
+            counters=totals,
+        )
+        write_current(self.data, manifest)
+        self.manifest, self._sequence = manifest, 0
+        self._forget_old()
+        return manifest
+
+    def _still_held(self, now: int) -> list[tuple[str, int]]:
+        """Removed files whose grace period goes on; the others are deleted (they count for no kept manifest)."""
+        held = []
+        for path, at in self.manifest.removed:
+            if now - at < GRACE_SECONDS * 1_000_000_000:
+                held.append((path, at))
+            else:
+                (self.data / path).unlink(missing_ok=True)
+        return held
+
+    def _forget_old(self) -> None:
+        old = manifest_dir(self.data) / f"{self.manifest.version - KEEP_MANIFESTS}.json"
+        old.unlink(missing_ok=True)
+
+    def _remove_orphans(self) -> None:
+        """Files of commits that never happened."""
+        counted = {f.path for f in self.manifest.files} | {path for path, _ in self.manifest.removed}
+        counted |= {path for paths in self.manifest.runs.values() for path in paths}
+        for file in (self.data / "lake").rglob("*"):
+            name = str(file.relative_to(self.data))
+            if file.suffix in (".parquet", ".keys", ".tmp") and file.is_file() and name not in counted:
+                file.unlink()
+
+
+def read_table(data: Path, entry: FileEntry, columns: list[str] | None = None, *, verify: bool = True) -> pa.Table:
+    """The rows of one file, its checksum verified first. Raises FileDamaged."""
+    raw = (data / entry.path).read_bytes()
+    if verify and xxhash.xxh3_128_hexdigest(raw) != entry.checksum:
+        raise FileDamaged(f"{entry.path} does not have the checksum that the manifest states: restore it or run scrub")
+    return pq.ParquetFile(pa.BufferReader(raw)).read(columns)
+
+
+def _write_parquet(target: Path, table: str, rows: pa.Table, level: int) -> tuple[int, str]:
+    schema = TABLES[table].with_metadata({"spanfold.schema_version": str(SCHEMA_VERSION), "spanfold.table": table})
+    buffer = pa.BufferOutputStream()
+    plain = table == "content"
+    pq.write_table(
+        rows.cast(schema) if not rows.schema.equals(schema, check_metadata=True) else rows,
+        buffer,
+        compression="none" if plain else "zstd",
+        compression_level=None if plain else (3 if level == 0 else 9),
+        use_dictionary=[] if plain else [name for name in schema.names if name not in _NO_DICTIONARY],
+        write_statistics=not plain or ["tenant"],
+        row_group_size=16_384 if table in ("messages", "contexts") else 65_536,
+        data_page_version="1.0",
+    )
+    raw = buffer.getvalue()
+    temporary = target.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        view = memoryview(raw)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.rename(target)
+    return raw.size, xxhash.xxh3_128_hexdigest(raw)
+
+
+def _lock(data: Path):  # type: ignore[no-untyped-def]
+    """The writer's lock. Raises LakeLocked naming the holder."""
+    (data / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = (data / "run" / "folder.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise LakeLocked(f"process {holder} already folds into {data}: stop it first") from None
+    file.seek(0)
+    file.truncate()
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
