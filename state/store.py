@@ -1,0 +1,53 @@
+"""The control plane in one object. Safe for several threads and several processes at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from types import TracebackType
+
+import pyarrow as pa
+
+from spanfold.state.audit import Audit
+from spanfold.state.comments import Sealer
+from spanfold.state.copies import read_copies
+from spanfold.state.database import Database
+from spanfold.state.deploys import Deploys
+from spanfold.state.keys import Keys
+from spanfold.state.leases import Leases
+from spanfold.state.price_overrides import PriceOverrides
+from spanfold.state.reviews import Reviews
+from spanfold.state.rules import Rules
+
+
+class StateStore:
+    """Reviews, leases, deploys, rules, price overrides, keys and their audit trail, behind one URL.
+
+    `url`: `sqlite:////path/state.db` or `postgresql+psycopg://...`. Opening creates or migrates the database; raises
+    StateTooNew for one that a later release wrote. Without a `sealer` comments are neither taken nor shown.
+    """
+
+    def __init__(self, url: str, *, sealer: Sealer | None = None, now: Callable[[], dt.datetime] | None = None) -> None:
+        self._database = Database(url, now)
+        self.reviews = Reviews(self._database, sealer)
+        self.leases = Leases(self._database)
+        self.deploys = Deploys(self._database)
+        self.rules = Rules(self._database)
+        self.prices = PriceOverrides(self._database)
+        self.keys = Keys(self._database)
+        self.audit = Audit(self._database)
+
+    def copies(self) -> dict[str, pa.Table]:
+        """The allowlisted tables for the snapshot (`state/copies.py`): reviews, review_events, deploys."""
+        return read_copies(self._database)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> StateStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
