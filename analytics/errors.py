@@ -1,0 +1,19 @@
+"""What can go wrong while publishing and reading. A class's docstring is the sentence a user sees by default."""
+
+from __future__ import annotations
+
+
+class AnalyticsError(Exception):
+    """The stored calls could not be read."""
+
+
+class NoSnapshot(AnalyticsError):
+    """Nothing has been published yet: start `spanfold up` (or `spanfold fold`) on this data directory first."""
+
+
+class PriceRefused(AnalyticsError):
+    """A price is not plausible."""
+
+
+class QueryRefused(AnalyticsError):
+    """Only one SELECT statement is allowed here."""

@@ -1,0 +1,281 @@
+"""Publishes snapshots: a small DuckDB file with views over exactly the files of one manifest, and the price book.
+
+`DATA/snapshots/v<N>.duckdb` (N = manifest version, `v<N>-<k>` when published again for prices or state) is immutable;
+`DATA/spanfold.duckdb` is a hard link to the newest, replaced by rename, because DuckDB neither lets a writer into a file
+that readers hold nor notices a file changed in place. The storage version is v1.0.0, which DuckDB 1.4 reads.
+
+Publishing happens up to twice a second, so everything that seldom changes (macros, views, prices, state copies) lies in
+a template file that is copied; per version only the file lists are written. No span is read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import duckdb
+import orjson
+import pyarrow as pa
+
+from spanfold.analytics.prices import PriceBook
+from spanfold.analytics.views import definitions, duckdb_type, lake_view
+from spanfold.exporter.manifest import Manifest, sync_dirs, write_durably
+from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
+
+ModelKey = tuple[str | None, str | None, str | None]  # provider, request_model, response_model as sent
+
+KEEP, KEEP_YOUNG, YOUNG_SECONDS = 5, 50, 900
+_NAME = re.compile(r"v(\d+)(?:-(\d+))?\.duckdb")
+_T, _TEXT, _INT = pa.timestamp("us"), pa.string(), pa.int64()
+_TARGET = [(name, _TEXT) for name in ("tenant", "kind", "trace_id", "span_id", "message_id")]
+
+STATE: dict[str, pa.Schema] = {  # the control-plane tables that a snapshot copies; never keys, never comments
+    "reviews": pa.schema([*_TARGET, ("state", _TEXT), ("revision", _INT), ("updated_at", _T), ("who", _TEXT)]),
+    "review_events": pa.schema(
+        [
+            ("seq", _INT), *_TARGET, ("decided_at", _T), ("who", _TEXT), ("from_state", _TEXT), ("to_state", _TEXT),
+            ("revision", _INT), ("batch_id", _TEXT), ("undo_of", _INT),
+        ]
+    ),
+    "deploys": pa.schema(
+        [
+            ("tenant", _TEXT), ("id", _TEXT), ("pr_number", _INT), ("title", _TEXT), ("commit_sha", _TEXT),
+            ("author", _TEXT), ("service", _TEXT), ("environment", _TEXT), ("version", _TEXT), ("completed_at", _T),
+            ("source", _TEXT),
+        ]
+    ),
+    "anomalies": pa.schema(
+        [
+            ("tenant", _TEXT), ("id", _TEXT), ("metric", _TEXT), ("service_name", _TEXT), ("dimension", _TEXT),
+            ("window_start", _T), ("window_end", _T), ("expected", pa.float64()), ("actual", pa.float64()),
+            ("sigma", pa.float64()), ("status", _TEXT), ("deploy_id", _TEXT), ("confidence", pa.float64()),
+            ("detected_at", _T),
+        ]
+    ),
+}  # fmt: skip
+
+
+class Publisher:
+    """Publishes the snapshots of one data directory. One per data directory (the folder's)."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.directory = data / "snapshots"
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._models = _read_models(self._models_file)
+        self._template: Path | None = None
+        self._built_of: tuple[object, ...] = ()
+        self._connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
+
+    @property
+    def _models_file(self) -> Path:
+        return self.directory / "models.json"
+
+    def close(self) -> None:
+        self._connection.close()
+        if self._template:
+            self._template.unlink(missing_ok=True)
+
+    def publish(
+        self,
+        manifest: Manifest,
+        book: PriceBook,
+        state_copies: Mapping[str, pa.Table],
+        *,
+        models: Iterable[ModelKey] | None = None,
+    ) -> Path:
+        """Publishes one version and makes it current. `models` are names seen since the last call; None = not known,
+        they are collected from the stored spans."""
+        self._learn(manifest, models)
+        template = self._current_template(book, state_copies)
+        name = self._next_name(manifest.version)
+        temporary = self.directory / f"{name}.tmp"
+        shutil.copyfile(template, temporary)
+        temporary.chmod(0o600)
+        self._write_version(temporary, name, manifest, book)
+        _sync(temporary)
+        target = self.directory / name
+        temporary.rename(target)
+        self._make_current(target)
+        self._forget_old(target)
+        return target
+
+    # ---- models ------------------------------------------------------------------------------------------------------
+    def _learn(self, manifest: Manifest, models: Iterable[ModelKey] | None) -> None:
+        if models is None:
+            models = [*_stored_models(self._connection, self.data, manifest)]
+        fresh = {tuple(model) for model in models} - self._models
+        if fresh:
+            self._models = self._models | fresh
+            write_durably(self._models_file, orjson.dumps(sorted(self._models, key=repr)))
+
+    # ---- template ----------------------------------------------------------------------------------------------------
+    def _current_template(self, book: PriceBook, state_copies: Mapping[str, pa.Table]) -> Path:
+        built_of = (book, self._models, *(state_copies.get(name) for name in STATE))
+        if self._template and all(a is b for a, b in zip(built_of, self._built_of, strict=True)):
+            return self._template
+        path = self.directory / f"template-{os.getpid()}.tmp"
+        path.unlink(missing_ok=True)
+        with _attached(self._connection, path) as connection:
+            _create_static(connection, book, self._models, state_copies)
+        self._template, self._built_of = path, built_of
+        return path
+
+    # ---- one version -------------------------------------------------------------------------------------------------
+    def _next_name(self, version: int) -> str:
+        """Never a name that was used before: readers' caches are keyed by it."""
+        again = [key[1] for _, key in published(self.directory) if key[0] == version]
+        return f"v{version}-{max(again) + 1}.duckdb" if again else f"v{version}.duckdb"
+
+    def _write_version(self, path: Path, name: str, manifest: Manifest, book: PriceBook) -> None:
+        with _attached(self._connection, path) as connection:
+            for table in TABLES:
+                paths = [str(self.data.resolve() / entry) for entry in manifest.paths(table)]
+                if paths:
+                    connection.execute(lake_view(table, paths))
+            connection.execute(
+                "INSERT INTO meta.snapshot VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    name.removesuffix(".duckdb"), manifest.version, SCHEMA_VERSION, _now(), book.version,
+                    manifest.counters.get("folded_spans"),
+                ],
+            )  # fmt: skip
+
+    def _make_current(self, target: Path) -> None:
+        link = self.data / "spanfold.duckdb.tmp"
+        link.unlink(missing_ok=True)
+        os.link(target, link)
+        link.rename(self.data / "spanfold.duckdb")
+        sync_dirs([self.directory, self.data])
+
+    def _forget_old(self, newest: Path) -> None:
+        """Old versions go; readers that hold one open keep reading it."""
+        now = time.time()
+        found = sorted(published(self.directory), key=lambda item: item[1], reverse=True)
+        for rank, (name, _) in enumerate(found):
+            path = self.directory / name
+            if rank < KEEP or path == newest:
+                continue
+            if rank >= KEEP_YOUNG or now - path.stat().st_mtime > YOUNG_SECONDS:
+                path.unlink(missing_ok=True)
+
+
+def publish(
+    data: Path,
+    manifest: Manifest,
+    book: PriceBook,
+    state_copies: Mapping[str, pa.Table],
+    *,
+    models: Iterable[ModelKey] | None = None,
+) -> Path:
+    """Publishes one snapshot; who publishes often keeps a `Publisher`."""
+    publisher = Publisher(data)
+    try:
+        return publisher.publish(manifest, book, state_copies, models=models)
+    finally:
+        publisher.close()
+
+
+def published(directory: Path) -> list[tuple[str, tuple[int, int]]]:
+    """(file name, (manifest version, times published again)) of every snapshot."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    matches = (_NAME.fullmatch(name) for name in names)
+    return [(m[0], (int(m[1]), int(m[2] or 0))) for m in matches if m]
+
+
+class _attached:
+    """One DuckDB file, written in one transaction in an in-memory instance."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+        self._connection, self._path = connection, str(path).replace("'", "''")
+
+    def __enter__(self) -> duckdb.DuckDBPyConnection:
+        self._connection.execute(f"ATTACH '{self._path}' AS snapshot (STORAGE_VERSION 'v1.0.0')")
+        self._connection.execute("USE snapshot")
+        self._connection.execute("BEGIN")
+        return self._connection
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._connection.execute("ROLLBACK" if kind else "COMMIT")
+        self._connection.execute("USE memory")
+        self._connection.execute("DETACH snapshot")
+
+
+def _create_static(
+    connection: duckdb.DuckDBPyConnection,
+    book: PriceBook,
+    models: Iterable[ModelKey],
+    state_copies: Mapping[str, pa.Table],
+) -> None:
+    for schema in ("lake", "book", "meta"):
+        connection.execute(f"CREATE SCHEMA {schema}")
+    connection.execute(
+        "CREATE TABLE meta.snapshot (version VARCHAR, manifest_version BIGINT, schema_version INTEGER, "
+        "published_at TIMESTAMP, book_version VARCHAR, spans BIGINT)"
+    )
+    for table in TABLES:
+        connection.execute(lake_view(table, ()))
+    wanted = list(models)
+    tables = {"book.prices": book.rows(), "book.rates": book.rates(wanted), "book.models": book.models(wanted)}
+    for name, schema in STATE.items():
+        tables[f"main.{name}"] = _allowed(state_copies.get(name), schema)
+    for name, rows in tables.items():
+        _store(connection, name, rows)
+    for statement in definitions():
+        connection.execute(statement)
+
+
+def _allowed(rows: pa.Table | None, schema: pa.Schema) -> pa.Table:
+    """Exactly the columns of the allowlist, whatever the store sent."""
+    if rows is None:
+        return schema.empty_table()
+    columns = [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _store(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    columns = ", ".join(f"{field.name} {duckdb_type(field.type)}" for field in rows.schema)
+    connection.execute(f"CREATE TABLE {name} ({columns})")
+    if rows.num_rows:
+        connection.register("incoming", rows)
+        connection.execute(f"INSERT INTO {name} FROM memory.incoming")
+        connection.unregister("incoming")
+
+
+def _stored_models(
+    connection: duckdb.DuckDBPyConnection, data: Path, manifest: Manifest
+) -> Iterable[tuple[str | None, ...]]:
+    """Every combination of model names in the stored spans; reads three dictionary columns."""
+    paths = [str(data.resolve() / path) for path in manifest.paths("spans")]
+    if not paths:
+        return []
+    return connection.execute(
+        "SELECT DISTINCT provider, request_model, response_model FROM read_parquet(?) WHERE is_candidate", [paths]
+    ).fetchall()
+
+
+def _read_models(path: Path) -> frozenset[ModelKey]:
+    try:
+        return frozenset(tuple(row) for row in orjson.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError):
+        return frozenset()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC).replace(tzinfo=None)

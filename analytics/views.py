@@ -1,0 +1,137 @@
+"""The views of a snapshot as SQL text: `sql/*.sql` with the generated parts filled in from `semconv/schema.py`.
+
+Three schemas stand in a snapshot: `lake` (views over the manifest's files and the steps between them and the public
+views), `book` (prices, tables) and `main` (the public contract, docs/sql.md). Everything runs on DuckDB 1.4 and 2.x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+import pyarrow as pa
+
+from spanfold.analytics.suppression import FILLED
+from spanfold.semconv.schema import LATENCY_BUCKETS, PROMOTED, TABLES, USAGE_COLUMNS
+
+MACROS = "macros"
+STEPS = ("lake_decisions", "lake_links", "lake_heads", "lake_calls", "lake_priced")
+PUBLIC = (
+    "spans", "calls", "messages", "span_messages", "call_messages", "rollup_hourly", "rollup_daily", "traces",
+    "conversations", "logs", "metrics", "suppressed", "prices", "unpriced", "redactions", "data_quality",
+)  # fmt: skip
+
+_OTHER_INPUTS = (
+    "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "audio_input_tokens", "image_input_tokens",
+)  # fmt: skip
+_OTHER_OUTPUTS = ("reasoning_tokens", "audio_output_tokens")
+
+
+@cache
+def read_sql(name: str) -> str:
+    """The text of `sql/<name>.sql`."""
+    return (resources.files("spanfold.analytics") / "sql" / f"{name}.sql").read_text()
+
+
+@cache
+def cost_sql(calls: str) -> str:
+    """The pricing SELECT over a relation of calls (sql/cost.sql); it reads the table `book.rates`."""
+    text = read_sql("cost").replace("{calls}", calls)
+    text = text.replace("{any_usage}", ", ".join(f"c.{name}" for name in USAGE_COLUMNS))
+    text = text.replace("{other_inputs}", _known_sum(_OTHER_INPUTS))
+    return text.replace("{other_outputs}", _known_sum(_OTHER_OUTPUTS))
+
+
+@cache
+def definitions() -> tuple[str, ...]:
+    """Every statement that creates a macro or view, in an order in which each finds those it reads."""
+    parts = _parts()
+    statements = read_sql(MACROS).split(";\n")
+    statements += [read_sql(name) for name in (*STEPS, *(f"view_{name}" for name in PUBLIC))]
+    return tuple(_fill(statement, parts) for statement in statements)
+
+
+def lake_view(table: str, paths: Sequence[str]) -> str:
+    """The view over exactly these absolute paths of one stored table; an empty typed one where there are none."""
+    schema = TABLES[table]
+    if not paths:
+        columns = ", ".join(f'NULL::{duckdb_type(f.type)} AS "{f.name}"' for f in schema)
+        return f"CREATE OR REPLACE VIEW lake.{table} AS SELECT NULL::DATE AS date, {columns} WHERE false"
+    files = ", ".join(_literal_path(path) for path in paths)
+    columns = ", ".join(f'"{name}"' for name in schema.names)
+    return (
+        f"CREATE OR REPLACE VIEW lake.{table} AS SELECT date, {columns} "
+        f"FROM read_parquet([{files}], hive_partitioning = true, hive_types = {{'date': DATE}})"
+    )
+
+
+def duckdb_type(arrow: pa.DataType) -> str:
+    """The DuckDB name of a stored type."""
+    if pa.types.is_list(arrow):
+        return f"{duckdb_type(arrow.value_type)}[]"
+    if pa.types.is_fixed_size_binary(arrow) or pa.types.is_binary(arrow):
+        return "BLOB"
+    if pa.types.is_decimal(arrow):
+        return f"DECIMAL({arrow.precision}, {arrow.scale})"
+    return _TYPES[str(arrow)]
+
+
+_TYPES = {
+    "string": "VARCHAR", "int64": "BIGINT", "int32": "INTEGER", "uint8": "UTINYINT", "uint16": "USMALLINT",
+    "uint32": "UINTEGER", "uint64": "UBIGINT", "bool": "BOOLEAN", "double": "DOUBLE", "timestamp[us]": "TIMESTAMP",
+    "date32[day]": "DATE", "time64[us]": "TIME",
+}  # fmt: skip
+
+
+def _literal_path(path: str) -> str:
+    """A path as a string literal in which DuckDB finds no glob."""
+    for character in "[*?":
+        path = path.replace(character, "\0" + character)
+    for character in "[*?":
+        path = path.replace("\0" + character, f"[{character}]")
+    return "'" + path.replace("'", "''") + "'"
+
+
+def _fill(statement: str, parts: dict[str, str]) -> str:
+    for name, text in parts.items():
+        statement = statement.replace("{" + name + "}", text)
+    return statement
+
+
+def _parts() -> dict[str, str]:
+    return {
+        "end_time": "make_timestamp(epoch_us(s.start_time) + (s.duration_ns + coalesce(s.start_nanos, 0)) // 1000)",
+        "attributes": _attributes(),
+        "filled": ", ".join(_filled(name) for name in FILLED),
+        "priced_calls": cost_sql("lake.calls"),
+        "usage_columns": ", ".join(f"c.{name}" for name in USAGE_COLUMNS),
+        "usage_sums": ", ".join(f"sum({name})::BIGINT AS {name}" for name in USAGE_COLUMNS),
+        "latency_count": str(LATENCY_BUCKETS),
+        "latency_sums": _list(f"sum(latency_{i})::BIGINT" for i in range(LATENCY_BUCKETS)),
+        "latency_merge": _list(f"sum(buckets[{i + 1}])::BIGINT" for i in range(LATENCY_BUCKETS)),
+    }
+
+
+def _list(items: object) -> str:
+    return "[" + ", ".join(items) + "]"  # type: ignore[call-overload]
+
+
+def _known_sum(columns: Sequence[str]) -> str:
+    return "(" + " + ".join(f"coalesce(c.{name}, 0)" for name in columns) + ")"
+
+
+def _filled(name: str) -> str:
+    kind = duckdb_type(TABLES["spans"].field(name).type)
+    return f"coalesce(s.{name}, TRY_CAST(d.fills ->> '{name}' AS {kind})) AS {name}"
+
+
+def _attributes() -> str:
+    """One JSON object: the stored rest, then each promoted attribute whose bit is set. Built as text, because a JSON
+    merge would drop nulls that a sender put inside a value."""
+    rest = "CASE WHEN length(s.attributes) > 2 THEN s.attributes[2:-2] END"
+    promoted = (
+        f"CASE WHEN (s.promoted >> {bit}) & 1 = 1 THEN '\"{item.key}\":' || to_json(s.{item.column}) END"
+        for bit, item in enumerate(PROMOTED)
+    )
+    return f"('{{' || concat_ws(',', {rest}, {', '.join(promoted)}) || '}}')::JSON"
