@@ -1,12 +1,12 @@
-"""The redaction rules as edited on this installation: data only, what they mean is the redactor's business.
-
-A row with the name of a built-in rule replaces or switches off that rule.
-"""
+"""The redaction rules as edited on this installation: data only, what they mean is the redactor's business."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -14,6 +14,8 @@ from spanfold.state import audit
 from spanfold.state.database import Database
 from spanfold.state.errors import Invalid, NotFound
 from spanfold.state.tables import redaction_rules, settings_audit
+
+RuleType = TypeVar("RuleType", bound=Any)  # the redactor's own dataclass, with the fields of RuleRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,12 @@ class Rules:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(*columns).order_by(redaction_rules.c.name)).mappings()
             return [RuleRow(**row) for row in rows]
+
+    def over(self, built_in: Sequence[RuleType]) -> list[RuleType]:
+        """The rules in force: the built-in ones, each replaced by a row of its name, then the rows of new names."""
+        rows = {row.name: asdict(row) for row in self.all()}
+        merged = [dataclasses.replace(rule, **rows.pop(rule.name, {})) for rule in built_in]
+        return merged + [type(built_in[0])(**row) for row in rows.values()]
 
     def put(self, rule: RuleRow, *, who: str) -> None:
         """Add a rule or replace the one of this name."""

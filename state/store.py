@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
@@ -11,13 +12,13 @@ import pyarrow as pa
 from spanfold.state.audit import Audit
 from spanfold.state.comments import Sealer
 from spanfold.state.copies import read_copies
-from spanfold.state.database import Database
+from spanfold.state.database import Database, sqlite_url
 from spanfold.state.deploys import Deploys
 from spanfold.state.keys import Keys
 from spanfold.state.leases import Leases
-from spanfold.state.price_overrides import PriceOverrides
+from spanfold.state.price_overrides import PriceOverride, PriceOverrides
 from spanfold.state.reviews import Reviews
-from spanfold.state.rules import Rules
+from spanfold.state.rules import Rules, RuleType
 
 
 class StateStore:
@@ -36,6 +37,19 @@ class StateStore:
         self.prices = PriceOverrides(self._database)
         self.keys = Keys(self._database)
         self.audit = Audit(self._database)
+
+    @classmethod
+    def open(cls, data: Path, *, sealer: Sealer | None = None) -> StateStore:
+        """The store of a data directory that has no database server: DATA/state.db."""
+        return cls(sqlite_url(data / "state.db"), sealer=sealer)
+
+    def redaction_rules(self, built_in: Sequence[RuleType]) -> list[RuleType]:
+        """The rules in force: the built-in ones as changed and extended here."""
+        return self.rules.over(built_in)
+
+    def price_overrides(self) -> list[PriceOverride]:
+        """The user's prices that count now."""
+        return self.prices.current()
 
     def copies(self) -> dict[str, pa.Table]:
         """The allowlisted tables for the snapshot (`state/copies.py`): reviews, review_events, deploys."""

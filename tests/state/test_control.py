@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -112,6 +112,29 @@ def test_rules_are_put_replaced_and_removed(store: StateStore, clock: Any) -> No
     assert (trail[1].became or {})["enabled"] is False
     with pytest.raises(NotFound, match="'ticket'"):
         store.rules.remove("ticket", who="cy")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Stands for the redactor's own rule type."""
+
+    name: str
+    pattern: str
+    detector: str | None
+    replacement: str
+    enabled: bool
+
+
+def test_rules_in_force_are_the_built_in_ones_as_edited(store: StateStore) -> None:
+    """A row replaces the built-in rule of its name in its place; rows of new names follow."""
+    email, card = Rule("email", "@", "mail", "[EMAIL]", True), Rule("card", "[0-9]+", "luhn", "[CARD]", True)
+    store.rules.put(RuleRow(name="ticket", pattern="T-[0-9]+", replacement="[TICKET]"), who="ann")
+    store.rules.put(RuleRow(name="email", pattern="@", detector="mail", replacement="[E]", enabled=False), who="ann")
+    assert store.redaction_rules([email, card]) == [
+        Rule("email", "@", "mail", "[E]", False),
+        card,
+        Rule("ticket", "T-[0-9]+", None, "[TICKET]", True),
+    ]
 
 
 def test_prices_are_bitemporal(store: StateStore, clock: Any) -> None:
