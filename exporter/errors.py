@@ -17,3 +17,11 @@ class LakeLocked(ExporterError):
 
 class FileDamaged(ExporterError):
     """A data file does not have the checksum that the manifest states."""
+
+
+class KeyMissing(ExporterError):
+    """A key that this data directory needs is missing, wrong or exposed."""
+
+
+class BlockDamaged(ExporterError):
+    """A content block is not the one that was sealed for its row."""
