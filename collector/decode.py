@@ -1,35 +1,24 @@
 """Journal records to columns. The only place that knows how OTLP lies on the wire below the edge.
 
-`walk_spans` is the same reading by protobuf's own parser: the oracle of the tests and the fallback where a record is
-odd enough that the column reader refuses it.
+Everything is checked here: nested values, events and links as well, so that no later stage meets malformed bytes.
+`collector/walk.py` is the same reading by protobuf's own parser, the oracle of the tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanfold.collector.wire import handler
 from spanfold.semconv.anyvalue import decode_any_value
-from spanfold.semconv.records import AttributeColumns, LogBatch, Resource, SpanBatch, binary_parts
-
-
-class Record(Protocol):
-    """What decoding needs of a journal record."""
-
-    @property
-    def tenant(self) -> str: ...
-    @property
-    def key_label(self) -> str | None: ...
-    @property
-    def received_ns(self) -> int: ...
-    @property
-    def body(self) -> bytes: ...
-
+from spanfold.semconv.records import AttributeColumns, LogBatch, Record, Resource, SpanBatch
+from spanfold.semconv.value_columns import canonical
 
 _SPAN_FIELDS = (
     "trace_id", "span_id", "parent_span_id", "trace_state", "name", "kind", "start_ns", "end_ns", "flags",
@@ -49,13 +38,16 @@ def decode_spans(records: Sequence[Record]) -> SpanBatch:
     columns["status_code"] = pc.fill_null(status.field("code"), 0)
     columns["status_message"] = pc.fill_null(status.field("message"), "")
     columns["origin"] = pa.array(origin, pa.int32())
+    _check(Span.Event, columns["events"])
+    _check(Span.Link, columns["links"])
     return SpanBatch(columns=pa.table(columns), attributes=_attributes(items.field("attributes")), origins=origins)
 
 
 def decode_logs(records: Sequence[Record]) -> LogBatch:
-    """All log records of these log requests, in order."""
+    """All log records of these log requests, in order. Raises ValueError if a body is not a valid request."""
     items, origin, origins = _open("Logs", records)
     columns = {name: items.field(name) for name in _LOG_FIELDS}
+    columns["body"] = canonical(columns["body"])
     columns["origin"] = pa.array(origin, pa.int32())
     return LogBatch(columns=pa.table(columns), attributes=_attributes(items.field("attributes")), origins=origins)
 
@@ -100,7 +92,7 @@ def _origins(
                 tenant=record.tenant,
                 key_label=record.key_label,
                 received_ns=record.received_ns,
-            )  # fmt: skip
+            )
         )
     return out
 
@@ -112,27 +104,16 @@ def _plain(entries: list[dict[str, Any]] | None) -> dict[str, Any]:
 def _attributes(lists: Any) -> AttributeColumns:
     entries, rows = _flatten(lists, np.arange(len(lists)))
     keys = entries.field("key").dictionary_encode()
-    values = entries.field("value")
     return AttributeColumns(
         length=len(lists), keys=keys.dictionary.to_pylist(), codes=np.asarray(keys.indices).astype(np.int32),
-        rows=rows.astype(np.int64), values=values,
-    )  # fmt: skip
+        rows=rows.astype(np.int64), values=canonical(entries.field("value")),
+    ).last_of_each()  # fmt: skip
 
 
-def hex_ids(array: Any, width: int) -> pa.Array:
-    """Raw ids of `width` bytes as lower-case hex text; an empty id becomes NULL."""
-    offsets, data = binary_parts(array)
-    lengths = np.diff(offsets)
-    good = lengths == width
-    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
-    starts = offsets[:-1][good]
-    raw = data[starts[:, None] + np.arange(width)] if len(starts) else np.empty((0, width), np.uint8)
-    text = np.empty((len(starts), width * 2), np.uint8)
-    text[:, 0::2] = digits[raw >> 4]
-    text[:, 1::2] = digits[raw & 15]
-    out_offsets = np.zeros(len(array) + 1, np.int32)
-    np.cumsum(np.where(good, width * 2, 0), out=out_offsets[1:])
-    validity = np.packbits(good, bitorder="little")
-    return pa.Array.from_buffers(
-        pa.string(), len(array), [pa.py_buffer(validity), pa.py_buffer(out_offsets), pa.py_buffer(text.ravel())]
-    )
+def _check(kind: type[Message], lists: Any) -> None:
+    """Raises ValueError if one of these messages is malformed."""
+    for raw in lists.flatten().to_pylist():
+        try:
+            kind.FromString(raw)
+        except DecodeError as error:
+            raise ValueError(f"not a valid OTLP {kind.DESCRIPTOR.name.lower()}: {error}") from error

@@ -6,11 +6,10 @@ A batch keeps the raw `AnyValue` bytes of every attribute beside dictionary code
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -18,19 +17,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spanfold.semconv import value_columns
 from spanfold.semconv.anyvalue import decode_any_value
+from spanfold.semconv.value_columns import BOOL, DOUBLE, INT, STRING, Rows
 
-Rows = NDArray[np.int64]
 
-STRING, BOOL, INT, DOUBLE, ARRAY, KVLIST, BYTES = 0x0A, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x3A  # AnyValue wire tags
+class Record(Protocol):
+    """One accepted request, as reading it needs a journal record."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def key_label(self) -> str | None: ...
+    @property
+    def received_ns(self) -> int: ...
+    @property
+    def body(self) -> bytes: ...
 
 
 @dataclass(frozen=True)
 class AttributeColumns:
     """All attributes of a batch, row by row: `codes[i]` indexes `keys`, `rows[i]` is the span (or log, or point).
 
-    `values` holds raw AnyValue bytes. Where a key stands twice in one row, the last one counts (the first stays in
-    `attributes` nowhere: the conventions forbid it and SDKs do not send it).
+    `values` holds raw AnyValue bytes in canonical form (`value_columns.canonical`); rows ascend. No key stands twice in one
+    row: the conventions forbid it, and where a sender does it `last_of_each` has kept the last.
     """
 
     length: int  # rows in the batch
@@ -45,18 +55,29 @@ class AttributeColumns:
 
     @cached_property
     def _by_key(self) -> tuple[Rows, Rows]:
-        order = np.argsort(self.codes, kind="stable")
+        codes = self.codes.astype(np.uint16) if len(self.keys) <= 65536 else self.codes  # 16 bits sort by radix
+        order = np.argsort(codes, kind="stable")
         starts = np.searchsorted(self.codes[order], np.arange(len(self.keys) + 1))
         return order, starts
 
     @cached_property
     def tags(self) -> NDArray[np.uint8]:
-        """First byte of every value: the kind of AnyValue; 0 where no value is set."""
-        offsets, data = binary_parts(self.values)
-        out = np.zeros(len(self.values), np.uint8)
-        filled = offsets[1:] > offsets[:-1]
-        out[filled] = data[offsets[:-1][filled]]
-        return out
+        """The kind of every value (`value_columns.STRING` ...); 0 where no value is set."""
+        return value_columns.kinds(self.values)
+
+    def last_of_each(self) -> AttributeColumns:
+        """The same without attributes that a later one of the same row and key replaces."""
+        order, _ = self._by_key
+        codes, rows = self.codes[order], self.rows[order]
+        replaced = order[:-1][(codes[1:] == codes[:-1]) & (rows[1:] == rows[:-1])]
+        if not len(replaced):
+            return self
+        keep = np.ones(len(self.codes), np.bool_)
+        keep[replaced] = False
+        return AttributeColumns(
+            length=self.length, keys=self.keys, codes=self.codes[keep], rows=self.rows[keep],
+            values=self.values.filter(pa.array(keep)),
+        )  # fmt: skip
 
     def has_key(self, key: str) -> bool:
         return key in self._index
@@ -83,34 +104,29 @@ class AttributeColumns:
 
     def strings(self, key: str) -> tuple[Rows, pa.StringArray]:
         """(rows, texts) of the string values under this key."""
-        at = self.positions(key)
-        at = at[self.tags[at] == STRING]
+        at = self.of_kind(key, STRING)
         return self.rows[at], self.text_at(at)
+
+    def of_kind(self, key: str, kind: int) -> Rows:
+        """Positions in `values` of the values of this kind under this key."""
+        at = self.positions(key)
+        return at[self.tags[at] == kind]
+
+    def raw_at(self, at: Rows) -> pa.BinaryArray:
+        """The AnyValue bytes at these positions."""
+        return self.values.take(pa.array(at))
 
     def text_at(self, at: Rows) -> pa.StringArray:
         """The texts of string values at these positions."""
-        raw = self.values.take(pa.array(at))
-        offsets, data = binary_parts(raw)
-        lengths = np.diff(offsets)
-        header = 2 + (lengths > 129) + (lengths > 16386) + (lengths > 2097155) + (lengths > 268435460)
-        header = np.minimum(header, lengths)  # tag + varint length
-        out_lengths = lengths - header
-        out_offsets = np.zeros(len(raw) + 1, np.int64)
-        np.cumsum(out_lengths, out=out_offsets[1:])
-        keep = np.ones(int(offsets[-1] - offsets[0]), np.bool_)
-        base = offsets[:-1] - offsets[0]
-        for i in range(6):
-            keep[(base + i)[header > i]] = False
-        body = data[offsets[0] : offsets[-1]][keep] if len(raw) else np.empty(0, np.uint8)
-        return large_text(out_offsets, body)
+        return value_columns.texts(self.raw_at(at))
 
     def integers(self, key: str) -> tuple[Rows, NDArray[np.int64]]:
         """(rows, numbers): ints, whole doubles and numeric strings; anything else is not a number and left out."""
-        rows, numbers = self.numbers(key)
-        whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2.0**63)
         at = self.positions(key)
         if len(at) and bool((self.tags[at] == INT).all()):
-            return self.rows[at], self._varints(at)
+            return self.rows[at], value_columns.integers(self.raw_at(at))
+        rows, numbers = self.numbers(key)
+        whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2.0**63)
         return rows[whole], numbers[whole].astype(np.int64)
 
     def numbers(self, key: str) -> tuple[Rows, NDArray[np.float64]]:
@@ -118,48 +134,41 @@ class AttributeColumns:
         at = self.positions(key)
         tags = self.tags[at]
         out = np.full(len(at), np.nan)
-        ints, doubles, texts = tags == INT, tags == DOUBLE, tags == STRING
-        if ints.any():
-            out[ints] = self._varints(at[ints])
-        if doubles.any():
-            out[doubles] = [struct.unpack_from("<d", v.as_py(), 1)[0] for v in self.values.take(pa.array(at[doubles]))]
-        known = ints | doubles
-        if texts.any():
-            for i, text in zip(np.flatnonzero(texts), self.text_at(at[texts]).to_pylist(), strict=True):
-                try:
-                    out[i] = float(text)
-                    known[i] = True
-                except ValueError:
-                    continue
+        ints, decimals = tags == INT, tags == DOUBLE
+        out[ints] = value_columns.integers(self.raw_at(at[ints]))
+        out[decimals] = value_columns.doubles(self.raw_at(at[decimals]))
+        known = ints | decimals
+        spelled = np.flatnonzero(tags == STRING)
+        for i, text in zip(spelled, self.text_at(at[spelled]).to_pylist(), strict=True):
+            try:
+                out[i] = float(text)
+                known[i] = True
+            except ValueError:
+                continue
         return self.rows[at[known]], out[known]
-
-    def _varints(self, at: Rows) -> NDArray[np.int64]:
-        offsets, data = binary_parts(self.values.take(pa.array(at)))
-        lengths = np.diff(offsets) - 1
-        out = np.zeros(len(at), np.uint64)
-        for i in range(int(lengths.max(initial=0))):
-            some = lengths > i
-            byte = data[offsets[:-1][some] + 1 + i].astype(np.uint64)
-            out[some] |= (byte & np.uint64(0x7F)) << np.uint64(7 * i)
-        return out.view(np.int64)
 
     def booleans(self, key: str) -> tuple[Rows, NDArray[np.bool_]]:
         """(rows, flags): booleans, and the strings "true"/"false" in any case."""
-        rows, out = [], []
-        for row, value in self.objects(key):
-            text = value.strip().lower() if isinstance(value, str) else value
-            if text in (True, False, "true", "false"):
-                rows.append(row)
-                out.append(text in (True, "true"))
-        return np.array(rows, np.int64), np.array(out, np.bool_)
+        at = self.positions(key)
+        tags = self.tags[at]
+        flags, known = np.zeros(len(at), np.bool_), tags == BOOL
+        flags[known] = value_columns.booleans(self.raw_at(at[known]))
+        spelled = np.flatnonzero(tags == STRING)
+        for i, text in zip(spelled, self.text_at(at[spelled]).to_pylist(), strict=True):
+            known[i] = text.strip().lower() in ("true", "false")
+            flags[i] = known[i] and text.strip().lower() == "true"
+        return self.rows[at[known]], flags[known]
 
     def objects(self, key: str) -> list[tuple[int, Any]]:
         """(row, value) with every value decoded to plain Python; equal values are decoded once."""
         return [(int(r), v) for r, v in zip(self.rows_of(key), self.decode(self.positions(key)), strict=True)]
 
     def decode(self, at: Rows) -> list[Any]:
-        """The values at these positions as plain Python objects (bytes stay bytes, an unset value is None)."""
-        unique = self.values.take(pa.array(at)).dictionary_encode()
+        """The values at these positions as plain Python objects (bytes stay bytes, an unset value is None).
+
+        Equal values are one object: do not change what you get.
+        """
+        unique = self.raw_at(at).dictionary_encode()
         decoded = [decode_any_value(raw) for raw in unique.dictionary.to_pylist()]
         return [decoded[i] for i in unique.indices.to_pylist()]
 
@@ -229,25 +238,6 @@ class SpanContent:
     tools: list[dict[str, Any]] | None = None
     pieces: int = 1  # revision: grows with the pieces of content known
     notes: list[str] = field(default_factory=list)  # what could not be understood (kinds for data quality)
-
-
-def binary_parts(array: Any) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """(offsets, bytes) of a binary or string array, honouring its slice offset."""
-    buffers = array.buffers()
-    wide = pa.types.is_large_binary(array.type) or pa.types.is_large_string(array.type)
-    kind = np.int64 if wide else np.int32
-    offsets = np.frombuffer(buffers[1], kind)[array.offset : array.offset + len(array) + 1].astype(np.int64)
-    data = np.frombuffer(buffers[2], np.uint8) if buffers[2] is not None else np.empty(0, np.uint8)
-    return (offsets if len(offsets) else np.zeros(1, np.int64)), data
-
-
-def large_text(offsets: NDArray[np.int64], body: NDArray[np.uint8]) -> pa.Array:
-    """A string array from offsets and bytes; `string` while it fits 2 GiB."""
-    if offsets[-1] < 2**31:
-        return pa.Array.from_buffers(
-            pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(body)]
-        )
-    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(body)])
 
 
 def scatter(length: int, rows: Rows, values: Any, kind: pa.DataType) -> pa.Array:
