@@ -85,15 +85,14 @@ def summary(rng: Random, facts: Slots, thorough: bool) -> str:
 
 
 def knowledge(rng: Random, facts: Slots) -> str:
-    """An answer from the passages, with citations."""
-    number = rng.randint(1, 3)
+    """An answer from the passage that holds it, with a citation."""
+    number = facts["right"]
     passage = facts[f"p{number}"]
     return rng.choice(
         (
             f"{passage} [{number}]",
-            f"According to the handbook: {passage[0].lower()}{passage[1:]} [{number}] If in doubt, ask your team lead.",
-            f"The passages answer this only in part. What they say is: {passage} [{number}]",
-            "The passages do not hold the answer. You may ask in the channel of the compliance group.",
+            f"According to the handbook: {passage[0].lower()}{passage[1:]} [{number}]",
+            f"Yes, there is a rule for this. {passage} [{number}] If in doubt, ask your team lead.",
         )
     )
 
@@ -142,5 +141,5 @@ def report(rng: Random, facts: Slots) -> str:
     return (
         f"On {facts['day']} team {facts['team']} got {facts['opened']} tickets, {trend}. {facts['waiting']} are "
         f"waiting, and "
-        f"everybody did their best although it was said that {facts['remark']}. Tomorrow, {tomorrow} deserve a look."
+        f"everybody did their best although it was said that {facts['remark']}. For tomorrow: {tomorrow}."
     )

@@ -188,10 +188,9 @@ def _plan(rng: Random, facts: Slots) -> str:
         2,
     )
     return (
-        f"{facts['nights']} nights in {facts['city']} for {facts['people']}, from {facts['start']}. Flight at 10:35 "
-        f"without a "
-        f"stop, Hotel {facts['code']} Central, {rng.randint(55, 95)} % of your {facts['budget']} EUR. Day 1: {first}. "
-        f"Day 2: {second}, with time for what you wished for ({facts['wishes']}). Shall I book it?"
+        f"{facts['nights']} nights in {facts['city']} for {facts['people']} people, from {facts['start']}. Flight at "
+        f"10:35 without a stop, Hotel {facts['code']} Central, {rng.randint(55, 95)} % of your {facts['budget']} EUR. "
+        f"Day 1: {first}. Day 2: {second}, with time for what you wished for ({facts['wishes']}). Shall I book it?"
     )
 
 

@@ -69,11 +69,7 @@ def code(rng: Random, moment: Moment) -> list[Trace]:
                 if call["name"] == "run_tests" and "failed" in str(result):
                     trace.fail(span, "TestsFailed", "1 - the tests failed")
             talk.say("tool", tool_answer(str(call["id"]), result))
-        done = (
-            f"Done: {prompt.facts['task']}. The cause was a wrong bound; I changed two lines in one file and the "
-            f"tests pass. "
-            f"Please look at the new test, it pins the behaviour at midnight."
-        )
+        done = f"Done. In {repair.path} {repair.cause}; I changed one place and the tests pass."
         trace.chat(GPT_5, talk, Answer((text(done),), reasoning_tokens=rng.randrange(64, 512, 64)))
     return [trace]
 

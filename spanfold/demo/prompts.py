@@ -68,29 +68,48 @@ def _summary(rng: Random, day: date) -> Slots:
     }
 
 
-def _question(rng: Random, day: date) -> Slots:
-    questions = (
+_HANDBOOK = (  # a question, and the passage that answers it
+    (
         "How many days of leave can I carry over into next year?",
-        "Who approves a business trip that costs more than {amount} euros?",
-        "What is the process when a supplier such as {company} changes its bank details?",
-        "May I share a customer's document with a contractor?",
-        "Where do I find the checklist for {topic}?",
-        "How do I report a lost laptop, and how soon must I do it?",
-        "Which meetings with customers have to be recorded in the register?",
-        "Is {topic} covered by the policy, and who is the owner?",
-    )
-    passages = (
         "Up to five days may be carried over until the end of March; more needs the consent of the team lead.",
-        "Trips above 1,500 euros are approved by the head of department before anything is booked.",
+    ),
+    (
+        "Who approves a business trip that costs more than {amount} euros?",
+        "Trips above 500 euros are approved by the head of department before anything is booked.",
+    ),
+    (
+        "What is the process when a supplier such as {company} changes its bank details?",
         "Changed bank details are confirmed by a call to a number that was known before; never by e-mail alone.",
+    ),
+    (
+        "May I share a customer's document with a contractor?",
         "Customer documents stay in the workspace. Contractors get a guest account that ends with the contract.",
+    ),
+    (
+        "How do I report a lost laptop, and how soon must I do it?",
         "A lost device is reported to the service desk within 24 hours; it is locked from remote at once.",
+    ),
+    (
+        "Which meetings with customers such as {company} have to be recorded?",
+        "Meetings on prices, contracts or complaints are written down in the register within {days} days.",
+    ),
+    (
+        "Who is the owner of {topic}?",
         "The owner of each policy is named on its last page and reviews it every {days} months.",
-        "Meetings on {topic} are written down in the register within {days} days.",
-        "Questions about {topic} go to {name} first, then to the compliance group.",
-    )
-    three = rng.sample(passages, 3)
-    return {"question": _quote(rng, *questions)} | {f"p{i}": _quote(rng, text) for i, text in enumerate(three, 1)}
+    ),
+    (
+        "Whom do I ask about {topic}?",
+        "Questions that no passage answers go to {name} first, then to the compliance group.",
+    ),
+)
+
+
+def _question(rng: Random, day: date) -> Slots:
+    (question, answer), *others = rng.sample(_HANDBOOK, 3)
+    passages = [answer, *(passage for _, passage in others)]
+    rng.shuffle(passages)
+    filled = {f"p{i}": _quote(rng, passage) for i, passage in enumerate(passages, 1)}
+    return {"question": _quote(rng, question), "right": str(1 + passages.index(answer)), **filled}
 
 
 def _code(rng: Random, day: date) -> Slots:
