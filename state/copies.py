@@ -9,7 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from spanfold.state.database import Database
-from spanfold.state.tables import deploys, review_events, reviews
+from spanfold.state.tables import deploys, review_events, reviews, settings_audit
 
 _TEXT, _INT, _TIME = pa.string(), pa.int64(), pa.timestamp("us")
 _TARGET = [("tenant", _TEXT), ("kind", _TEXT), ("trace_id", _TEXT), ("span_id", _TEXT), ("message_id", _TEXT)]
@@ -54,6 +54,22 @@ _QUERIES: dict[str, sa.Select[tuple[object, ...]]] = {
     ),
     "deploys": sa.select(deploys).order_by(deploys.c.tenant, deploys.c.completed_at, deploys.c.id),
 }
+
+
+CopiesVersion = tuple[int, ...]
+
+
+def copies_version(database: Database) -> CopiesVersion:
+    """Changes whenever a copy would: every change of reviews and deploys adds a line to one of the trails.
+
+    Lines are counted as well, because on PostgreSQL a line with a lower seq may become visible after a higher one.
+    """
+    version: list[int] = []
+    with database.read() as connection:
+        for seq in (review_events.c.seq, settings_audit.c.seq):
+            newest, count = connection.execute(sa.select(sa.func.max(seq), sa.func.count())).one()
+            version += [newest or 0, count]
+    return tuple(version)
 
 
 def read_copies(database: Database) -> dict[str, pa.Table]:

@@ -24,13 +24,13 @@ ALWAYS = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceOverride:
-    """`price` in `currency` for one `unit` of `bucket`; `model_pattern` is a glob on the model's name."""
+    """`price` in `currency` for one single `unit` of `bucket`; `model_pattern` is a glob on the model's name."""
 
     provider: str  # '*' = any
     model_pattern: str
-    bucket: str  # a usage bucket's column without `_tokens`
+    bucket: str  # a usage bucket's column without `_tokens`, or `request`
     price: Decimal | None
-    unit: str = "1M tokens"
+    unit: str = "token"
     currency: str = "USD"
     valid_from: dt.datetime = ALWAYS
     known_from: dt.datetime | None = None  # None = now

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from spanfold.state.audit import Audit
 from spanfold.state.comments import Sealer
-from spanfold.state.copies import read_copies
+from spanfold.state.copies import CopiesVersion, copies_version, read_copies
 from spanfold.state.database import Database, sqlite_url
 from spanfold.state.deploys import Deploys
 from spanfold.state.keys import Keys
@@ -37,6 +37,7 @@ class StateStore:
         self.prices = PriceOverrides(self._database)
         self.keys = Keys(self._database)
         self.audit = Audit(self._database)
+        self._copied: tuple[CopiesVersion, dict[str, pa.Table]] | None = None
 
     @classmethod
     def open(cls, data: Path, *, sealer: Sealer | None = None) -> StateStore:
@@ -52,8 +53,14 @@ class StateStore:
         return self.prices.current()
 
     def copies(self) -> dict[str, pa.Table]:
-        """The allowlisted tables for the snapshot (`state/copies.py`): reviews, review_events, deploys."""
-        return read_copies(self._database)
+        """The allowlisted tables for the snapshot (`state/copies.py`): reviews, review_events, deploys.
+
+        The same objects again while nothing has changed, so that a publisher can tell by identity.
+        """
+        version = copies_version(self._database)
+        if self._copied is None or self._copied[0] != version:
+            self._copied = (version, read_copies(self._database))
+        return self._copied[1]
 
     def close(self) -> None:
         self._database.close()

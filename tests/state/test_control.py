@@ -226,3 +226,17 @@ def test_copies_of_an_empty_store_have_all_columns(store: StateStore) -> None:
     assert {name: (table.num_rows, table.schema) for name, table in store.copies().items()} == {
         name: (0, schema) for name, schema in COPIES.items()
     }
+
+
+def test_copies_are_the_same_objects_until_something_changes(store: StateStore) -> None:
+    """A publisher tells by identity that nothing changed; a decision and a corrected deploy give new tables."""
+    deploy = Deploy(id="1", completed_at=AT)
+    store.deploys.add([deploy], who="ann")
+    first = store.copies()
+    assert store.copies() is first
+    store.reviews.decide([SPANS[0]], "flagged", who="ann")
+    second = store.copies()
+    assert second["reviews"].num_rows == 1
+    store.deploys.add([replace(deploy, title="Corrected")], who="ann")
+    assert store.copies()["deploys"].column("title").to_pylist() == ["Corrected"]
+    assert store.copies() is not second
