@@ -41,7 +41,7 @@ class Words:
     role: str = ""
     chars: int = 0
     redactions: int = 0
-    known: bool = False
+    service: str | None = None  # who sent it first: for the count of redactions
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +72,7 @@ class Place:
     date: dt.date
     start_time: dt.datetime
     hints: tuple[str, ...] = ()  # conversation, session: where a known prefix is likely
+    service: str | None = None
 
 
 @dataclass(slots=True)
@@ -128,10 +129,12 @@ class Folder:
         self._nodes: Generations[tuple[int, int], Node] = Generations(limit)
         self._prefixes: Generations[str, list[Prefix]] = Generations(limit // 4)
         self._fresh: list[Words] = []
+        self._service: str | None = None
 
     # ---- first pass: which messages are there ----------------------------------------------------------------------
     def take(self, content: SpanContent, place: Place) -> Folded:
         """Finds known prefixes and interns what is new. The redaction of new words is still to come."""
+        self._service = place.service
         has_input = content.input is not None or content.input_text is not None
         head, lead = self._input(content, place) if has_input else (None, [])
         system = self._beside("system", content.system, lead)
@@ -154,7 +157,7 @@ class Folder:
         hints = [*place.hints, place.trace_id, f"{xxhash.xxh3_64_intdigest(text[:300]):x}"]
         found = self._known_prefix(text, hints)
         if found is None:
-            node, lead = self._chain(None, [], messages.repair_messages(orjson.loads(text)))
+            node, lead = self._chain(None, [], messages.parse_messages(text.decode())[0])
         else:
             tail = text[found.length :].lstrip(b", \n\r\t")
             rest = [] if tail == b"]" else messages.repair_messages(orjson.loads(b"[" + tail))
@@ -213,7 +216,7 @@ class Folder:
         key = xxhash.xxh3_128_intdigest(raw)
         words = self._words.get(key)
         if words is None:
-            words = Words(orjson.loads(raw))
+            words = Words(orjson.loads(raw), service=self._service)
             self._words.put(key, words)
             self._fresh.append(words)
         return words
@@ -239,8 +242,8 @@ class Folder:
         words.content_id = self._hash("content", words.body)
         blind = None if beside else messages.match_form(redacted)
         words.match = words.content_id if blind == words.body else self._hash("content", blind) if blind else None
-        words.role, words.redactions, words.known = str(redacted["role"]), redactions, True
-        words.chars = messages.characters(redacted)
+        words.role, words.redactions = str(redacted["role"]), redactions
+        words.chars = characters(redacted)
         words.raw = {}  # the unredacted form is not needed again
 
     def finish(self, node: Node) -> Node:
@@ -283,3 +286,14 @@ class Folder:
 
     def _hash(self, purpose: str, *parts: bytes) -> bytes:
         return blake2b(b"".join(parts), digest_size=16, key=self._keys[purpose]).digest()
+
+
+def characters(item: Any) -> int:
+    """Characters of the strings that were said: names of keys and kinds do not count."""
+    if isinstance(item, str):
+        return len(item)
+    if isinstance(item, list):
+        return sum(map(characters, item))
+    if isinstance(item, dict):
+        return sum(characters(value) for key, value in item.items() if key not in ("type", "role", "id"))
+    return 0

@@ -23,7 +23,6 @@ class RowWriter:
         self._beside: Generations[tuple[dt.date, bytes], bool] = Generations(limit)
         self._contexts: list[dict[str, Any]] = []
         self._messages: dict[dt.date, list[dict[str, Any]]] = defaultdict(list)
-        self._context_days: list[dt.date] = []
         self._items: dict[dt.date, dict[bytes, Item]] = defaultdict(dict)
 
     def add(self, folded: Folded) -> None:
@@ -38,7 +37,7 @@ class RowWriter:
             answer = folded.head.answer if folded.head else None
             self._context(folded, "input", folded.head, 0, folded.count, answer, tools_id, system_id)
         if folded.output is not None:
-            first = folded.output[0] if folded.output else None
+            first = next((node for node in folded.output if node.words.match is not None), None)
             last = folded.output[-1] if folded.output else folded.head
             self._context(folded, "output", last, folded.count, len(folded.output), first, None, None)
 
@@ -49,15 +48,15 @@ class RowWriter:
         place = folded.place
         beside = folded.tools.chars if folded.tools and tools_id else 0
         beside += folded.lead.chars if folded.lead and system_id else 0
-        self._context_days.append(place.date)
         self._contexts.append(
             {
-                "tenant": self._tenant, "trace_id": place.trace_id, "span_id": place.span_id, "direction": direction,
+                "date": place.date, "tenant": self._tenant, "trace_id": place.trace_id, "span_id": place.span_id,
+                "direction": direction,
                 "source": folded.source, "revision": folded.revision, "start_time": place.start_time,
                 "tools_id": tools_id, "system_id": system_id, "head": head.message_id if head else None,
                 "anchors": list(head.anchors) if head else None, "first": first, "count": count,
                 "thread_id": head.thread_id if head else None,
-                "answer_key": answer.match_id if answer else None,
+                "answer_key": (answer.match_id or None) if answer else None,
                 "answer_gram": self._folder.gram_of(answer) if answer else None,
                 "answer_position": answer.depth if answer and direction == "input" else None,
                 "chars": beside + (head.chars - (folded.head.chars if direction == "output" and folded.head else 0)
@@ -106,8 +105,8 @@ class RowWriter:
         """Where queued words lie, once `tables` has sealed them."""
         return self._located.get((day, item_id))
 
-    def tables(self) -> dict[str, dict[dt.date, pa.Table]]:
-        """Everything added since the last call: table -> day -> rows, sorted as stored."""
+    def tables(self) -> tuple[dict[str, dict[dt.date, pa.Table]], list[dict[str, Any]]]:
+        """Everything added since the last call: (table -> day -> rows sorted as stored, context rows with `date`)."""
         out: dict[str, dict[dt.date, pa.Table]] = {"contexts": {}, "messages": {}, "content": {}}
         for day, items in self._items.items():
             table, located = self._content.seal(self._tenant, day, items.values())
@@ -118,14 +117,14 @@ class RowWriter:
         for day, rows in self._messages.items():
             out["messages"][day] = self._message_table(day, rows)
         by_day: dict[dt.date, list[dict[str, Any]]] = defaultdict(list)
-        for day, row in zip(self._context_days, self._contexts, strict=True):
-            by_day[day].append(row)
+        for row in self._contexts:
+            by_day[row["date"]].append(row)
         for day, rows in by_day.items():
             out["contexts"][day] = pa.Table.from_pylist(rows, schema=CONTEXTS)
-        self._contexts, self._context_days = [], []
+        contexts, self._contexts = self._contexts, []
         self._messages.clear()
         self._items.clear()
-        return out
+        return out, contexts
 
     def _message_table(self, day: dt.date, rows: Sequence[dict[str, Any]]) -> pa.Table:
         ordered = sorted(rows, key=lambda row: (row["thread_id"], row["depth"]))

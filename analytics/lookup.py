@@ -1,0 +1,82 @@
+"""Looks stored spans up by trace, for the few that a late span or log record concerns. Reads the lake, not a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from spanfold.analytics.derive import COLUMNS
+from spanfold.exporter.manifest import Manifest
+from spanfold.semconv.schema import TABLES
+
+
+class StoredSpans:
+    """Spans of the newest manifest by trace id. One connection, used by one thread."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._connection = duckdb.connect(":memory:", config={"threads": 1})
+        self.manifest = Manifest(version=0)
+        self.rows_read = 0  # rows that came back, for the proof that work follows what arrived
+
+    def traces(self, traces: Sequence[tuple[str, str]]) -> pl.DataFrame:
+        """Whole traces in the columns of `derive.COLUMNS` and what was decided about them."""
+        spans = self._find("spans", [c for c in COLUMNS if c != "date"], traces)
+        decided = self._find(
+            "suppressed", ["tenant", "trace_id", "span_id", "revision", "reason", "merged_into", "fills"], traces
+        )
+        held = self._find("contexts", ["tenant", "trace_id", "span_id"], traces)
+        keys = ["tenant", "trace_id", "span_id"]
+        latest = decided.sort("revision").unique(keys, keep="last").drop("revision", "date")
+        content = held.select(keys).unique().with_columns(has_content=pl.lit(True))
+        return (
+            spans.join(content, on=keys, how="left")
+            .with_columns(pl.col("has_content").fill_null(False))
+            .join(latest, on=keys, how="left")
+        )
+
+    def places(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """(tenant, trace_id, span_id) -> date, start_time, conversation_id, session_id, service_name of stored spans."""
+        columns = ["tenant", "trace_id", "span_id", "start_time", "conversation_id", "session_id", "service_name"]
+        found = self._find("spans", columns, sorted({(tenant, trace) for tenant, trace, _ in keys}))
+        wanted = set(keys)
+        out = {}
+        for row in found.iter_rows(named=True):
+            key = (row["tenant"], row["trace_id"], row["span_id"])
+            if key in wanted:
+                out[key] = row
+        return out
+
+    def _find(self, table: str, columns: list[str], traces: Sequence[tuple[str, str]]) -> pl.DataFrame:
+        files = [str(self._data / path) for path in self.manifest.paths(table)]
+        names = ", ".join(columns)
+        if not files:
+            source, parameters = f"(SELECT NULL::DATE AS date, {_typed_nulls(table, columns)} LIMIT 0)", []
+        else:
+            source = "read_parquet(?, hive_partitioning=true, hive_types={'date': DATE})"
+            parameters = [files]
+        wanted = pa.table({"tenant": [t for t, _ in traces], "trace_id": [i for _, i in traces]})
+        self._connection.register("wanted", wanted)
+        sql = f"SELECT date, {names} FROM {source} SEMI JOIN wanted USING (tenant, trace_id)"
+        found = self._connection.execute(sql, parameters).to_arrow_table()
+        self._connection.unregister("wanted")
+        self.rows_read += found.num_rows
+        frame = pl.from_arrow(found)
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+
+def _typed_nulls(table: str, columns: list[str]) -> str:
+    kinds = {
+        "string": "VARCHAR",
+        "int64": "BIGINT",
+        "bool": "BOOLEAN",
+        "double": "DOUBLE",
+        "timestamp[us]": "TIMESTAMP",
+    }
+    return ", ".join(f"NULL::{kinds[str(TABLES[table].field(c).type)]} AS {c}" for c in columns)

@@ -1,0 +1,66 @@
+"""Rollup deltas: signed calls in, hourly rows out. Priced by the same SQL that every screen uses."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spanfold.analytics.prices import PriceBook
+from spanfold.analytics.views import cost_sql, read_sql
+from spanfold.semconv.schema import LATENCY_BUCKETS, ROLLUP, USAGE_COLUMNS
+
+ModelKey = tuple[str | None, str | None, str | None]
+
+
+class RollUp:
+    """Prices and sums. Remembers the models it has seen, because their price rows are matched once."""
+
+    def __init__(self, book: PriceBook) -> None:
+        self._book = book
+        self._models: set[ModelKey] = set()
+        self._fresh: set[ModelKey] = set()
+        self._connection = duckdb.connect(":memory:", config={"threads": 1})
+        self._connection.execute("CREATE SCHEMA book")
+        self._sql = _statement()
+
+    def __call__(self, signed: pa.Table) -> dict[dt.date, pa.Table]:
+        """`signed`: calls with `date` and `sign` (+1 begins to count, -1 ceases). Rollup rows by day."""
+        if not signed.num_rows:
+            return {}
+        self._learn(signed)
+        self._connection.register("signed_calls", signed)
+        rows = self._connection.execute(self._sql).to_arrow_table()
+        self._connection.unregister("signed_calls")
+        out = {}
+        for day in pc.unique(rows["date"]).to_pylist():
+            part = rows.filter(pc.equal(rows["date"], day))
+            out[day] = part.select(ROLLUP.names).cast(ROLLUP)
+        return out
+
+    def take_models(self) -> set[ModelKey]:
+        """Models seen since the last call: the snapshot has to know them."""
+        fresh, self._fresh = self._fresh, set()
+        return fresh
+
+    def _learn(self, calls: pa.Table) -> None:
+        names = calls.select(["provider", "request_model", "response_model"])
+        distinct = names.group_by(names.column_names).aggregate([]).to_pylist()
+        fresh = {(r["provider"], r["request_model"], r["response_model"]) for r in distinct} - self._models
+        if fresh:
+            self._models |= fresh
+            self._fresh |= fresh
+            rates = self._book.rates(self._models)
+            self._connection.register("rates", rates)
+            self._connection.execute("CREATE OR REPLACE TABLE book.rates AS FROM rates")
+            self._connection.unregister("rates")
+
+
+def _statement() -> str:
+    sums = ",\n    ".join(f"sum(sign * {name})::BIGINT AS {name}" for name in USAGE_COLUMNS)
+    bucket = f"least(greatest(floor(2 * log2(greatest(duration_ns / 1e6, 1))), 0), {LATENCY_BUCKETS - 1})"
+    counts = ",\n    ".join(f"sum(sign) FILTER ({bucket} = {i})::BIGINT AS latency_{i}" for i in range(LATENCY_BUCKETS))
+    text = read_sql("rollup_delta").replace("{usage_sums}", sums).replace("{latency_counts}", counts)
+    return text.replace("{priced}", cost_sql("signed_calls"))

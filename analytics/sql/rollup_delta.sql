@@ -1,0 +1,18 @@
+-- Hourly rollup rows of calls that begin (sign 1) or cease (sign -1) to count. {priced} is the priced relation of
+-- sql/cost.sql over them. Sums are exact: deltas of any batching add up to what a rebuild gives.
+SELECT
+    date, time_bucket(INTERVAL 1 HOUR, start_time) AS hour, tenant, project, service_name, environment, provider,
+    coalesce(response_model, request_model) AS model, operation, key_label,
+    sum(sign)::BIGINT AS calls,
+    sum(sign) FILTER (status = 'error')::BIGINT AS errors,
+    sum(sign) FILTER (status = 'canceled')::BIGINT AS canceled,
+    {usage_sums},
+    sum(sign) FILTER (input_tokens IS NOT NULL)::BIGINT AS known_input_tokens,
+    sum(sign) FILTER (output_tokens IS NOT NULL)::BIGINT AS known_output_tokens,
+    sum(sign * cost::DECIMAL(24, 12))::DECIMAL(38, 12) AS cost,
+    sum(sign) FILTER (cost IS NOT NULL)::BIGINT AS priced_calls,
+    sum(sign) FILTER (price_confidence = 'unpriced')::BIGINT AS unpriced_calls,
+    sum(sign * duration_ns / 1e6) AS duration_ms,
+    {latency_counts}
+FROM ({priced})
+GROUP BY ALL

@@ -1,0 +1,160 @@
+"""The write path on one screen: journal records in, lake rows out.
+
+    decode to columns -> normalise (dialects, usage) -> keep the rest -> redact -> fold -> rows
+
+A stage is a function from batch to batch; the journal is read and files are written by the caller. Rules, keys and
+settings come in as values. One odd record never costs its batch: it is set aside and counted.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from spanfold.collector import log_rows, metric_rows, span_rows
+from spanfold.collector.segments import JournalRecord, Position
+from spanfold.collector.log_join import FindPlaces, LogJoin
+from spanfold.collector.redaction import Redaction
+from spanfold.exporter.content_writer import ContentWriter
+from spanfold.exporter.fold import Folded, Folder, Place
+from spanfold.exporter.fold_rows import RowWriter
+from spanfold.exporter.identity import Identities, IdentityRuns
+from spanfold.exporter.keys import Keyring
+from spanfold.exporter.redact import Redactor
+from spanfold.semconv.records import SpanContent
+
+Entry = tuple[Position, JournalRecord]
+Tables = dict[str, dict[dt.date, pa.Table]]
+SetAside = Callable[[Entry, Exception], None]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a chunk of the journal became: rows by table and day, and what else its commit has to know."""
+
+    tables: Tables = field(default_factory=lambda: defaultdict(dict))
+    spans: list[pa.Table] = field(default_factory=list)  # the new span rows, with their `date`
+    contexts: list[dict[str, Any]] = field(default_factory=list)  # the new context rows, with their `date`
+    identities: dict[str, list[Identities]] = field(default_factory=lambda: defaultdict(list))
+    traces_before: set[tuple[str, str]] = field(default_factory=set)  # (tenant, trace_id) stored before this chunk
+    quality: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    counters: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Tenant:
+    folder: Folder
+    rows: RowWriter
+
+
+class Pipeline:
+    """Holds what is remembered between chunks: known messages, waiting log pieces. All of it may be lost."""
+
+    def __init__(
+        self, keyring: Keyring, content_mode: str, redactor: Callable[[str], Redactor], runs: Mapping[str, IdentityRuns],
+        find_places: FindPlaces, set_aside: SetAside, *, quiet_seconds: float,
+    ) -> None:  # fmt: skip
+        self._keyring, self._set_aside = keyring, set_aside
+        self._content = ContentWriter(keyring, content_mode)
+        self._redaction = Redaction(redactor)
+        self._join = LogJoin(quiet_seconds, find_places)
+        self._tenants: dict[str, _Tenant] = {}
+        self.runs = dict(runs)
+
+    def fold(self, entries: Sequence[Entry], *, flush: bool) -> Batch:
+        """Folds a chunk; entries that cannot be folded even alone are set aside."""
+        try:
+            return self._fold(entries, flush=flush)
+        except Exception:  # whatever one record does, the others go on: find it by folding each alone
+            good = []
+            for entry in entries:
+                try:
+                    self._forget()
+                    self._fold([entry], flush=False)
+                    good.append(entry)
+                except Exception as error:
+                    self._set_aside(entry, error)
+            self._forget()
+            return self._fold(good, flush=flush)
+
+    def pending(self) -> Position | None:
+        """The first journal position whose log content still waits for its span."""
+        oldest = self._join.oldest()
+        return Position(*oldest) if oldest else None
+
+    def relearn(self, entries: Sequence[Entry]) -> None:
+        """Reads log records again whose content still waited when the last process ended; stores nothing."""
+        log_rows.pieces_into(self._join, [e for e in entries if e[1].signal == "logs"])
+
+    def _fold(self, entries: Sequence[Entry], *, flush: bool) -> Batch:
+        batch, today = Batch(), dt.datetime.now(dt.UTC).date()
+        by_signal = defaultdict(list)
+        for entry in entries:
+            by_signal[entry[1].signal].append(entry)
+        logs = log_rows.read(by_signal["logs"], self._join, self.runs["logs"]) if by_signal["logs"] else None
+        spans = span_rows.read(by_signal["traces"], self.runs["spans"]) if by_signal["traces"] else None
+        points = metric_rows.read(by_signal["metrics"], self.runs["metrics"]) if by_signal["metrics"] else None
+        folded = []
+        for place, content in [*self._span_contents(spans), *self._join.ready(flush=flush)]:
+            folded.append(self._tenant(place.tenant).folder.take(content, place))
+        self._redaction.words({name: tenant.folder for name, tenant in self._tenants.items()}, today)
+        self._add_rows(folded)
+        for rows in (spans, logs):
+            if rows is not None:
+                self._redaction.columns(rows)
+                self._private(rows)
+        self._seal(batch)
+        for rows in (spans, logs, points):
+            if rows is not None:
+                rows.finish(batch, self._located)
+        batch.tables["redactions"] = self._redaction.take_tables()
+        return batch
+
+    def _span_contents(self, spans: span_rows.SpanRows | None) -> list[tuple[Place, SpanContent]]:
+        """Content found on spans, except what has to wait for log records of the same span."""
+        if spans is None:
+            return []
+        if self._join.listening:
+            return [
+                (place, content)
+                for place, content in spans.places()
+                if not self._join.span(place, content) and content is not None
+            ]
+        return spans.contents()
+
+    def _add_rows(self, folded: Sequence[Folded]) -> None:
+        for item in folded:
+            self._tenant(item.place.tenant).rows.add(item)
+
+    def _private(self, rows: span_rows.SpanRows | log_rows.LogRows) -> None:
+        for tenant, day, item_id, body in self._redaction.private(rows):
+            self._tenant(tenant).rows.private(day, item_id, body)
+
+    def _seal(self, batch: Batch) -> None:
+        for tenant in self._tenants.values():
+            tables, contexts = tenant.rows.tables()
+            batch.contexts += contexts
+            for table, days in tables.items():
+                for day, rows in days.items():
+                    held = batch.tables[table].get(day)
+                    batch.tables[table][day] = rows if held is None else pa.concat_tables([held, rows])
+
+    def _located(self, tenant: str, day: dt.date, item_id: bytes) -> tuple[bytes, int, int] | None:
+        at = self._tenants[tenant].rows.where(day, item_id) if tenant in self._tenants else None
+        return (at.block_id, at.offset, at.length) if at else None
+
+    def _tenant(self, name: str) -> _Tenant:
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            folder = Folder(lambda purpose: self._keyring.hash_key(name, purpose))
+            tenant = self._tenants[name] = _Tenant(folder, RowWriter(name, folder, self._content))
+        return tenant
+
+    def _forget(self) -> None:
+        """Drops the memory of stored messages: after a failure nobody knows which rows were lost with it."""
+        self._tenants.clear()

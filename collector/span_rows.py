@@ -1,0 +1,214 @@
+"""Trace requests to span rows: decode, normalise, keep, and leave out what is stored already."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from spanfold.collector import decode
+from spanfold.exporter.fold import Place
+from spanfold.exporter.identity import Identities, IdentityRuns, span_identities, tenant_hash
+from spanfold.exporter.lake import EPOCH_DAY
+from spanfold.semconv import keep, normalise
+from spanfold.semconv.records import SpanBatch, SpanContent, binary_parts
+from spanfold.semconv.schema import SPANS
+
+if TYPE_CHECKING:
+    from spanfold.collector.pipeline import Batch, Entry
+
+
+class HasPrivate(Protocol):
+    """Rows of which some have a private part."""
+
+    table: pa.Table
+    private_ids: dict[int, bytes]
+
+    def day(self, row: int) -> dt.date: ...
+
+
+Located = Callable[[str, dt.date, bytes], tuple[bytes, int, int] | None]
+
+_DAY_US = 86_400_000_000
+_FIRST_DAY = (dt.date(2015, 1, 1) - EPOCH_DAY).days
+_LAST_DAY = (dt.date(2100, 12, 31) - EPOCH_DAY).days
+
+
+@dataclass(slots=True)
+class SpanRows:
+    """New spans of a chunk, on their way to rows. `table` has the columns of `SPANS`."""
+
+    table: pa.Table
+    days: NDArray[np.int64]  # partition, days since 1970-01-01
+    found: list[SpanContent]  # `row` indexes `table`
+    private: dict[int, dict[str, Any]]
+    identities: Identities
+    traces_before: set[tuple[str, str]]
+    quality: Counter[tuple[str, ...]]
+    counters: Counter[str]
+    private_ids: dict[int, bytes] = field(default_factory=dict)
+
+    def day(self, row: int) -> dt.date:
+        return EPOCH_DAY + dt.timedelta(days=int(self.days[row]))
+
+    def place(self, row: int) -> Place:
+        values = {name: self.table[name][row].as_py() for name in _PLACE}
+        hints = tuple(values[name] for name in ("conversation_id", "session_id") if values[name])
+        return Place(
+            tenant=values["tenant"], trace_id=values["trace_id"], span_id=values["span_id"], date=self.day(row),
+            start_time=values["start_time"], hints=hints, service=values["service_name"],
+        )  # fmt: skip
+
+    def contents(self) -> list[tuple[Place, SpanContent]]:
+        """Contents with their places, in order of start, so that a history meets its beginning first."""
+        out = [(self.place(content.row), content) for content in self.found]
+        return sorted(out, key=lambda item: item[0].start_time)
+
+    def places(self) -> list[tuple[Place, SpanContent | None]]:
+        """Every GenAI span with its content or None."""
+        found = {content.row: content for content in self.found}
+        rows = pc.is_valid(self.table["operation"]).to_numpy(zero_copy_only=False)
+        out = [(self.place(row), found.get(row)) for row in sorted({*np.flatnonzero(rows).tolist(), *found})]
+        return sorted(out, key=lambda item: item[0].start_time)
+
+    def finish(self, batch: Batch, located: Located) -> None:
+        """Puts the rows into the batch, by day."""
+        table = private_columns(self, located)
+        for day in np.unique(self.days).tolist():
+            date = EPOCH_DAY + dt.timedelta(days=int(day))
+            rows = table.filter(pa.array(self.days == day))
+            batch.tables["spans"][date] = rows
+            batch.spans.append(rows.append_column("date", pa.array([date] * len(rows), pa.date32())))
+        batch.identities["spans"].append(self.identities)
+        batch.traces_before |= self.traces_before
+        batch.quality.update(self.quality)
+        batch.counters.update(self.counters)
+
+
+_PLACE = ("tenant", "trace_id", "span_id", "start_time", "conversation_id", "session_id", "service_name")
+_PRIVATE = ("private_block", "private_offset", "private_length")
+
+
+def private_columns(rows: HasPrivate, located: Located) -> pa.Table:
+    """The table with the columns that say where each row's private JSON lies."""
+    count = len(rows.table)
+    block: list[bytes | None] = [None] * count
+    offset: list[int | None] = [None] * count
+    length: list[int | None] = [None] * count
+    for row, item_id in rows.private_ids.items():
+        at = located(rows.table["tenant"][row].as_py(), rows.day(row), item_id)
+        if at is not None:
+            block[row], offset[row], length[row] = at
+    table = rows.table
+    columns = (pa.array(block, pa.binary(16)), pa.array(offset, pa.int32()), pa.array(length, pa.int32()))
+    for name, values in zip(_PRIVATE, columns, strict=True):
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    return table
+
+
+def read(entries: Sequence[Entry], runs: IdentityRuns) -> SpanRows:
+    """Rows of the spans that are not stored yet. Raises ValueError if a body is not a valid request."""
+    source = decode.decode_spans([record for _, record in entries])
+    meaning = normalise.normalise_spans(source)
+    kept = keep.keep_spans(source, meaning.fields, meaning.content_keys, unparsed=meaning.unparsed)
+    identities, traces = _identities(source)
+    fresh, counters, quality = _fresh(source, identities, runs)
+    columns = {**kept.columns, **meaning.fields}
+    length = len(source.columns)
+    table = pa.table([columns[f.name] if f.name in columns else pa.nulls(length, f.type) for f in SPANS], schema=SPANS)
+    days = partition_days(table["start_time"])
+    quality += _notes(meaning.notes, table)
+    at = np.flatnonzero(fresh)
+    new_row = np.full(length, -1, np.int64)
+    new_row[at] = np.arange(len(at))
+    found = []
+    for content in meaning.contents:
+        if fresh[content.row]:
+            content.row = int(new_row[content.row])
+            found.append(content)
+    if len(at) < length:
+        table = table.take(pa.array(at))
+    counters["spans"] += len(at)
+    counters["skewed"] += int((days[at] == 0).sum())
+    return SpanRows(
+        table=table, days=days[at], found=found, private={int(new_row[r]): v for r, v in kept.private if fresh[r]},
+        identities=Identities.concat([identities.take(at), traces]), counters=counters, quality=quality,
+        traces_before=_known_traces(source, table, traces, runs),
+    )  # fmt: skip
+
+
+def _identities(source: SpanBatch) -> tuple[Identities, Identities]:
+    """Identities of the spans, and of their traces (span id zero): the latter tell that a trace was seen before."""
+    ids = np.zeros((len(source.columns), 24), np.uint8)
+    for name, start, width in (("trace_id", 0, 16), ("span_id", 16, 8)):
+        offsets, data = binary_parts(source.columns[name].combine_chunks())
+        ids[:, start : start + width] = data[offsets[:-1, None] + np.arange(width)]
+    tenants = np.array([tenant_hash(origin.tenant) for origin in source.origins], np.uint64)
+    owner = tenants[source.columns["origin"].to_numpy()]
+    end = source.columns["end_ns"].to_numpy()
+    attributes = np.bincount(source.attributes.rows, minlength=len(ids)).astype(np.uint64)
+    status = source.columns["status_code"].to_numpy().astype(np.uint64)
+    digest = end ^ (attributes << np.uint64(48)) ^ (status << np.uint64(60))
+    traces = ids.copy()
+    traces[:, 16:] = 0
+    first = np.unique(traces[:, :16].copy().view("V16").ravel(), return_index=True)[1]
+    none = np.zeros(len(first), np.uint64)
+    return span_identities(owner, ids, digest), span_identities(owner[first], traces[first], none)
+
+
+def _fresh(
+    source: SpanBatch, identities: Identities, runs: IdentityRuns
+) -> tuple[NDArray[np.bool_], Counter[str], Counter[tuple[str, ...]]]:
+    """Which spans are new: not stored, and the first of their identity in this chunk. First stored wins."""
+    known, same = runs.find(identities)
+    fresh = np.zeros(len(known), np.bool_)
+    fresh[np.unique(identities.low, return_index=True)[1]] = True
+    repeated = ~fresh & ~known
+    fresh &= ~known
+    changed = known & ~same
+    counters: Counter[str] = Counter()
+    counters["duplicates"] = int((known | repeated).sum())
+    counters["changed_duplicates"] = int(changed.sum())
+    quality: Counter[tuple[str, ...]] = Counter()
+    for kind, rows in (("duplicate_span", (known & same) | repeated), ("changed_duplicate", changed)):
+        for origin, count in Counter(source.columns["origin"].to_numpy()[rows].tolist()).items():
+            at = source.origins[origin]
+            service = str(at.attributes.get("service.name", ""))
+            quality[at.tenant, service, at.scope_name, kind, "", "", ""] += count
+    return fresh, counters, quality
+
+
+def _known_traces(source: SpanBatch, table: pa.Table, traces: Identities, runs: IdentityRuns) -> set[tuple[str, str]]:
+    known, _ = runs.find(traces)
+    if not known.any():
+        return set()
+    frame = table.select(["tenant", "trace_id"]).group_by(["tenant", "trace_id"]).aggregate([])
+    ids = [(row["tenant"], row["trace_id"]) for row in frame.to_pylist()]
+    raw = np.frombuffer(b"".join(bytes.fromhex(trace) + bytes(8) for _, trace in ids), np.uint8).reshape(-1, 24)
+    owner = np.array([tenant_hash(tenant) for tenant, _ in ids], np.uint64)
+    stored, _ = runs.find(span_identities(owner, raw, np.zeros(len(ids), np.uint64)))
+    return {pair for pair, hit in zip(ids, stored.tolist(), strict=True) if hit}
+
+
+def partition_days(times: pa.ChunkedArray) -> NDArray[np.int64]:
+    days = times.cast(pa.int64()).to_numpy() // _DAY_US
+    return np.where((days >= _FIRST_DAY) & (days <= _LAST_DAY), days, 0)
+
+
+def _notes(notes: Sequence[normalise.Note], table: pa.Table) -> Counter[tuple[str, ...]]:
+    out: Counter[tuple[str, ...]] = Counter()
+    for note in notes:
+        row = {
+            name: table[name][note.row].as_py()
+            for name in ("tenant", "service_name", "scope_name", "trace_id", "span_id")
+        }
+        out[row["tenant"], row["service_name"] or "", row["scope_name"] or "", note.kind, note.detail,
+            row["trace_id"] or "", row["span_id"] or ""] += 1  # fmt: skip
+    return out

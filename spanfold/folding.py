@@ -1,0 +1,309 @@
+"""The fold process: tail the journal, fold, derive, commit, publish. One loop, one writer.
+
+Everything it knows besides the lake is memory that may be lost: after a crash it starts at the manifest's journal
+position, and what it does again changes nothing. A record that kills it twice is set aside.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from spanfold.analytics.derive import Deriver
+from spanfold.analytics.lookup import StoredSpans
+from spanfold.analytics.prices import PriceBook
+from spanfold.analytics.rollup import RollUp
+from spanfold.analytics.snapshot import Publisher
+from spanfold.collector.dead_letters import DeadLetters
+from spanfold.collector.journal_reader import JournalReader, trim
+from spanfold.collector.pipeline import Batch, Entry, Pipeline
+from spanfold.collector.segments import Position
+from spanfold.exporter import compact
+from spanfold.exporter.fold import Place
+from spanfold.exporter.identity import Identities, IdentityRuns
+from spanfold.exporter.keys import Keyring
+from spanfold.exporter.lake import Lake
+from spanfold.exporter.manifest import write_durably
+from spanfold.exporter.redact import Redactor
+from spanfold.exporter.redaction_rules import BUILT_IN
+from spanfold.semconv.schema import QUALITY
+from spanfold.settings import Settings
+from spanfold.state.store import StateStore
+
+KINDS = ("spans", "logs", "metrics")  # what has identities
+PUBLISH_SECONDS = 1.0  # while a backlog is folded, readers see it at least this often
+MERGES_A_STEP = 4
+_CAREFUL, _GIVE_UP = 2, 4  # tries of a chunk before it is read record by record; before its record is set aside
+
+
+class Folding:
+    """Owns the lake's writer lock and all that is remembered between chunks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.lake = Lake(settings.data)
+        self._keyring = Keyring.open(settings.data / "keys")
+        self._state = StateStore.open(settings.data)
+        self._book = PriceBook.load(self._state.price_overrides())
+        self._reader = JournalReader(settings.data / "journal", self._keyring)
+        self._stored = StoredSpans(settings.data)
+        self._dead = DeadLetters(settings.data, self._keyring)
+        self._roll_up = RollUp(self._book)
+        self._deriver = Deriver(self._stored.traces, self._roll_up)
+        self._publisher = Publisher(settings.data)
+        self._copies = StateCopies(settings.data, self._state)
+        runs = {kind: IdentityRuns(settings.data, self.lake.manifest.runs.get(kind, ())) for kind in KINDS}
+        self._pipeline = Pipeline(
+            self._keyring, settings.content, self._redactor, runs, self._places, self._set_aside,
+            quiet_seconds=settings.quiet_seconds,
+        )  # fmt: skip
+        self._redactors: dict[str, Redactor] = {}
+        self._published: tuple[int, object, float] = (-1, None, 0.0)  # manifest version, state copies, monotonic time
+        self._position = Position(*self.lake.manifest.journal)
+        self._flushed: str | None = None
+        self._marker = settings.data / "run" / "folding.json"
+        self._relearn()
+
+    # ---- one step ------------------------------------------------------------------------------------------------
+    def step(self) -> bool:
+        """Folds what the journal holds now, up to one chunk. Says whether there was anything."""
+        entries, after = self._read()
+        request = self._flush_request()
+        flushing = request is not None and after >= Position(*request["position"])
+        self._stored.manifest = self.lake.manifest
+        batch = self._pipeline.fold(entries, flush=flushing)
+        if after != self._position or batch.contexts:
+            self._commit(batch, after)
+        self._position = after
+        behind = sum(len(record.body) for _, record in entries) >= self._settings.chunk_bytes
+        if not behind or time.monotonic() - self._published[2] > PUBLISH_SECONDS:
+            self.publish()
+        if flushing and request is not None:
+            self._flushed = request["token"]
+        self._write_status(after, idle=not entries)
+        return bool(entries)
+
+    def _commit(self, batch: Batch, after: Position) -> None:
+        version = self.lake.manifest.version + 1
+        if batch.spans or batch.contexts:
+            spans = pa.concat_tables(batch.spans) if batch.spans else None
+            derived = self._deriver.update(spans, batch.contexts, batch.traces_before, version)
+            for table, days in derived.tables.items():
+                batch.tables[table] = days
+            batch.counters["calls"] += derived.calls
+        batch.tables["quality"] = _quality_tables(batch.quality)
+        files = [
+            self.lake.write(table, day, rows)
+            for table, days in batch.tables.items()
+            for day, rows in days.items()
+            if rows.num_rows
+        ]
+        runs = self._add_identities(batch, version)
+        pending = self._pipeline.pending() or after
+        self.lake.commit(
+            files, journal=(after.segment, after.offset), pending=(pending.segment, pending.offset),
+            runs={kind: tuple(run.paths) for kind, run in runs.items()}, counters=batch.counters,
+        )  # fmt: skip
+        self._pipeline.runs = runs
+
+    def _add_identities(self, batch: Batch, version: int) -> dict[str, IdentityRuns]:
+        runs = dict(self._pipeline.runs)
+        for kind, parts in batch.identities.items():
+            runs[kind] = runs[kind].add(_distinct(Identities.concat(parts), runs[kind]), f"{kind}-{version:08d}")
+        return runs
+
+    def publish(self) -> None:
+        """Makes the newest manifest readable, unless it is already."""
+        copies = self._copies.current()
+        if self._published[0] != self.lake.manifest.version or self._published[1] is not copies:
+            models = self._roll_up.take_models() if self._published[0] >= 0 else None
+            self._publisher.publish(self.lake.manifest, self._book, copies, models=models)
+            self._published = (self.lake.manifest.version, copies, time.monotonic())
+
+    # ---- housekeeping ---------------------------------------------------------------------------------------------
+    def compact(self, *, everything: bool = False) -> int:
+        """Makes some of the merges that are due (all of them with `everything`). Gives their number."""
+        made = 0
+        for work in compact.due(self.lake.manifest, everything=everything):
+            entry = compact.merge(self.lake, work)
+            self.lake.commit([entry], removed=[f.path for f in work.files])
+            made += 1
+            if made >= MERGES_A_STEP and not everything:
+                break
+        return made
+
+    def crowded(self) -> bool:
+        """Is there more to merge than may wait for an idle moment?"""
+        return len(self.lake.manifest.files) > 0 and any(
+            len(m.files) >= 2 * compact.FAN_IN for m in compact.due(self.lake.manifest)
+        )
+
+    def trim_journal(self) -> None:
+        """Forgets journal segments that are folded and older than the window."""
+        pending = Position(*self.lake.manifest.pending)
+        trim(
+            self._settings.data / "journal", min(self._position, pending),
+            self._settings.journal_window_seconds, self._settings.journal_max_bytes,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self._publisher.close()
+        self._state.close()
+        self.lake.close()
+
+    # ---- what the stages ask for ------------------------------------------------------------------------------------
+    def _redactor(self, tenant: str) -> Redactor:
+        if tenant not in self._redactors:
+            self._redactors[tenant] = Redactor(
+                self._state.redaction_rules(BUILT_IN), enabled=self._settings.redaction_enabled,
+                hash_key=self._keyring.hash_key(tenant, "identifier"),
+            )  # fmt: skip
+        return self._redactors[tenant]
+
+    def _places(self, keys: Sequence[tuple[str, str, str]]) -> Mapping[tuple[str, str, str], Place]:
+        return {
+            key: Place(
+                tenant=key[0], trace_id=key[1], span_id=key[2], date=row["date"], start_time=row["start_time"],
+                hints=tuple(v for v in (row["conversation_id"], row["session_id"]) if v), service=row["service_name"],
+            )
+            for key, row in self._stored.places(keys).items()
+        }  # fmt: skip
+
+    def _set_aside(self, entry: Entry, error: Exception) -> None:
+        self._dead.put(*entry, error)
+
+    def _read(self) -> tuple[list[Entry], Position]:
+        """The next chunk. One that ended this process twice is read record by record; the record that ends it twice
+        more on its own is set aside."""
+        tries = self._tries()
+        entries, after = self._reader.read(self._position, 1 if tries >= _CAREFUL else self._settings.chunk_bytes)
+        if not entries:
+            return [], after
+        if tries >= _GIVE_UP:
+            for entry in entries:
+                self._dead.put(*entry, "the fold process ended twice while it worked on this record alone")
+            return [], after
+        first = entries[0][0]
+        self._marker.write_text(json.dumps({"position": [first.segment, first.offset], "tries": tries + 1}))
+        return entries, after
+
+    def _tries(self) -> int:
+        """How often a process has begun with the record at the present position and not finished."""
+        try:
+            held = json.loads(self._marker.read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return int(held["tries"]) if Position(*held["position"]) == self._position else 0
+
+    # ---- beginnings --------------------------------------------------------------------------------------------
+    def _relearn(self) -> None:
+        """Log content that still waited for its span when the last process ended."""
+        at = Position(*self.lake.manifest.pending)
+        while at < self._position:
+            entries, after = self._reader.read(at, self._settings.chunk_bytes)
+            self._pipeline.relearn([entry for entry in entries if entry[0] < self._position])
+            if after == at:
+                break
+            at = after
+
+    def _flush_request(self) -> dict[str, Any] | None:
+        try:
+            request: dict[str, Any] = json.loads((self._settings.data / "run" / "flush").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return request if request["token"] != self._flushed else None
+
+    def _write_status(self, after: Position, *, idle: bool) -> None:
+        manifest = self.lake.manifest
+        status = {
+            "time_ns": time.time_ns(), "journal": [after.segment, after.offset], "manifest": manifest.version,
+            "snapshot": self._published[0], "flushed": self._flushed, "counters": dict(manifest.counters),
+            "files": len(manifest.files), "dead_letters": len(self._dead.list()), "idle": idle,
+        }  # fmt: skip
+        write_durably(self._settings.data / "run" / "folder.json", json.dumps(status).encode(), sync_directory=False)
+
+
+class StateCopies:
+    """The snapshot's copies of control-plane tables, read again only when the store has changed."""
+
+    def __init__(self, data: Path, state: StateStore) -> None:
+        self._files = [data / "state.db", data / "state.db-wal"]
+        self._state = state
+        self._seen: list[tuple[int, int]] | None = None
+        self._copies: dict[str, pa.Table] = {}
+
+    def current(self) -> dict[str, pa.Table]:
+        seen = [(s.st_mtime_ns, s.st_size) for f in self._files if f.exists() for s in [f.stat()]]
+        if seen != self._seen:
+            self._seen, self._copies = seen, self._state.copies()
+        return self._copies
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Folds until told to stop. Whatever goes wrong ends the process; the supervisor starts it again."""
+    folding = Folding(settings)
+    try:
+        folding.publish()
+        trimmed = 0.0
+        while not stop.is_set():
+            began = time.monotonic()
+            if not folding.step() or folding.crowded():
+                folding.compact()
+            if began - trimmed > 10:
+                folding.trim_journal()
+                trimmed = began
+            stop.wait(max(0.0, settings.fold_interval_seconds - (time.monotonic() - began)))
+    finally:
+        folding.close()
+
+
+def fold_to_end(settings: Settings) -> None:
+    """Folds everything that was accepted, in this process. Raises LakeLocked while another one folds."""
+    folding = Folding(settings)
+    try:
+        while folding.step():
+            continue
+        folding.publish()
+    finally:
+        folding.close()
+
+
+def compact_all(settings: Settings) -> int:
+    """Compacts everything now. Raises LakeLocked while another process folds."""
+    folding = Folding(settings)
+    try:
+        made = folding.compact(everything=True)
+        folding.publish()
+    finally:
+        folding.close()
+    return made
+
+
+def _distinct(fresh: Identities, runs: IdentityRuns) -> Identities:
+    """Leaves out what the runs hold already (the marks of traces come again with every chunk)."""
+    known, _ = runs.find(fresh)
+    return fresh.take(~known)
+
+
+def _quality_tables(counts: Counter[tuple[str, ...]]) -> dict[dt.date, pa.Table]:
+    if not counts:
+        return {}
+    now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    merged: dict[tuple[str, ...], dict[str, Any]] = {}
+    for (tenant, service, scope, kind, detail, trace_id, span_id), count in counts.items():
+        row = merged.setdefault(
+            (tenant, service, scope, kind, detail),
+            {"tenant": tenant, "service_name": service or None, "scope_name": scope or None, "kind": kind,
+             "detail": detail or None, "count": 0, "example_trace_id": trace_id or None,
+             "example_span_id": span_id or None, "first_seen": now},
+        )  # fmt: skip
+        row["count"] += count
+    return {now.date(): pa.Table.from_pylist(list(merged.values()), schema=QUALITY)}
