@@ -39,8 +39,8 @@ class Record(Protocol):
 class AttributeColumns:
     """All attributes of a batch, row by row: `codes[i]` indexes `keys`, `rows[i]` is the span (or log, or point).
 
-    `values` holds raw AnyValue bytes in canonical form (`value_columns.canonical`); rows ascend. No key stands twice in one
-    row: the conventions forbid it, and where a sender does it `last_of_each` has kept the last.
+    `values` holds raw AnyValue bytes in canonical form (`value_columns.canonical`); rows ascend. No key stands twice
+    in one row: the conventions forbid it, and where a sender does it `last_of_each` has kept the last.
     """
 
     length: int  # rows in the batch

@@ -311,7 +311,7 @@ class Promoted:
 
     key: str
     column: str
-    kind: str  # string | int | double | bool | strings
+    kind: str  # string | int | bool | strings
 
 
 PROMOTED: tuple[Promoted, ...] = (  # append only: the position is the bit in `spans.promoted`

@@ -115,8 +115,8 @@ def _rewritten(raw: bytes) -> bytes:
         return raw
     plain = AnyValue()
     plain.CopyFrom(value)
-    plain.DiscardUnknownFields()  # type: ignore[no-untyped-call]
-    return plain.SerializeToString()
+    plain.DiscardUnknownFields()
+    return bytes(plain.SerializeToString())
 
 
 def _header(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
