@@ -1,0 +1,191 @@
+"""Reading a journal that another process may be writing.
+
+What is not whole at the end of the newest segment is not there yet. What is not whole anywhere else is damage: its
+bytes go to `quarantine/` beside the journal, are counted, and reading goes on at the next whole record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spanfold.collector.errors import RecordDamaged
+from spanfold.collector.segments import (
+    HEADER_BYTES,
+    Ciphers,
+    Header,
+    JournalKeys,
+    JournalRecord,
+    Position,
+    parse_header,
+    resync,
+    segment_numbers,
+    segment_path,
+    unseal,
+)
+
+STUCK_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Records read so far, and how many bytes of payload they may have."""
+
+    max_bytes: int
+    taken: int = 0
+    records: list[tuple[Position, JournalRecord]] = field(default_factory=list)
+
+    def takes(self, size: int) -> bool:
+        return not self.records or self.taken + size <= self.max_bytes
+
+
+class JournalReader:
+    """Tails a journal directory. One per process and thread."""
+
+    def __init__(self, directory: Path, keys: JournalKeys) -> None:
+        self._directory = directory
+        self._ciphers = Ciphers(keys)
+        self._open: tuple[int, int] | None = None  # (segment number, descriptor)
+        self._stuck = (Position(-1, -1), 0.0)
+        self.damaged = 0  # pieces of the journal set aside by this reader
+
+    def read(self, position: Position, max_bytes: int) -> tuple[list[tuple[Position, JournalRecord]], Position]:
+        """Records from `position` on, as many as fit in `max_bytes` (at least one), and where to read next.
+
+        Raises RecordTooNew, and what the keyring raises when a key is lost: nothing is skipped then.
+        """
+        chunk = _Chunk(max_bytes)
+        while True:
+            numbers = segment_numbers(self._directory)  # listed before reading: a segment with a successor is finished
+            position = _reachable(position, numbers)
+            newest = not numbers or position.segment >= numbers[-1]
+            position, full = self._fill(chunk, position)
+            after = None if full else self._past_gap(position, newest)
+            if after is None:
+                return chunk.records, position
+            position = after
+
+    def received_ns(self, position: Position) -> int | None:
+        """When the record at `position` was received; None if there is none yet."""
+        numbers = segment_numbers(self._directory)
+        position = _reachable(position, numbers)
+        header = self._header(position)
+        while header is None and position.segment < (numbers[-1] if numbers else 0):
+            position = Position(min(n for n in numbers if n > position.segment), 0)
+            header = self._header(position)
+        return header.received_ns if header else None
+
+    def close(self) -> None:
+        if self._open is not None:
+            os.close(self._open[1])
+            self._open = None
+
+    # ---- one segment -----------------------------------------------------------------------------------------------
+    def _fill(self, chunk: _Chunk, position: Position) -> tuple[Position, bool]:
+        """Takes records up to the first place that is no whole frame. Says where it stopped and whether for size."""
+        while (header := self._header(position)) is not None:
+            if not chunk.takes(header.length):
+                return position, True
+            raw = os.pread(self._descriptor(position.segment), header.frame_bytes, position.offset)
+            if len(raw) < header.frame_bytes or zlib.crc32(memoryview(raw)[HEADER_BYTES:]) != header.check:
+                break
+            try:
+                chunk.records.append((position, unseal(header, raw, self._ciphers)))
+                chunk.taken += header.length
+            except RecordDamaged:
+                self._set_aside(position, raw)
+            position = Position(position.segment, position.offset + header.frame_bytes)
+        return position, False
+
+    def _header(self, position: Position) -> Header | None:
+        descriptor = self._descriptor(position.segment)
+        return parse_header(os.pread(descriptor, HEADER_BYTES, position.offset)) if descriptor >= 0 else None
+
+    def _descriptor(self, number: int) -> int:
+        """The segment's descriptor, -1 if it does not exist."""
+        if self._open is not None and self._open[0] == number:
+            return self._open[1]
+        self.close()
+        try:
+            descriptor = os.open(segment_path(self._directory, number), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
+        self._open = (number, descriptor)
+        return descriptor
+
+    # ---- what is no frame ------------------------------------------------------------------------------------------
+    def _past_gap(self, position: Position, newest: bool) -> Position | None:
+        """Where to go on from a place that is no whole frame; None to wait there."""
+        if newest and not self._is_stuck(position):
+            return None
+        descriptor = self._descriptor(position.segment)
+        rest = (
+            os.pread(descriptor, os.fstat(descriptor).st_size - position.offset, position.offset)
+            if descriptor >= 0
+            else b""
+        )
+        found = resync(rest, 0)
+        if found is None and newest:
+            self._stuck = (position, time.monotonic())
+            return None
+        bad = rest[: found.offset] if found is not None else rest.rstrip(b"\0")
+        if bad:
+            self._set_aside(position, bad)
+        if found is not None:
+            return Position(position.segment, position.offset + found.offset)
+        return Position(position.segment + 1, 0)
+
+    def _rest(self, position: Position) -> bytes:
+        descriptor = self._descriptor(position.segment)
+        if descriptor < 0:
+            return b""
+        return os.pread(descriptor, max(0, os.fstat(descriptor).st_size - position.offset), position.offset)
+
+    def _is_stuck(self, position: Position) -> bool:
+        """Whether bytes that are no whole frame have stood here for longer than any write takes."""
+        descriptor = self._descriptor(position.segment)
+        head = os.pread(descriptor, HEADER_BYTES, position.offset) if descriptor >= 0 else b""
+        if not any(head):
+            return False
+        if self._stuck[0] != position:
+            self._stuck = (position, time.monotonic())
+        return time.monotonic() - self._stuck[1] > STUCK_SECONDS
+
+    def _set_aside(self, position: Position, raw: bytes) -> None:
+        """Keeps damaged bytes (still encrypted) for a person to look at."""
+        directory = self._directory.parent / "quarantine"
+        directory.mkdir(exist_ok=True, mode=0o700)
+        path = directory / f"journal-{position.segment:010d}-{position.offset}.bin"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(raw)
+        temporary.rename(path)
+        self.damaged += 1
+
+
+def _reachable(position: Position, numbers: list[int]) -> Position:
+    """The position itself, or the start of the next segment that exists."""
+    if not numbers or position.segment in numbers:
+        return position
+    later = [number for number in numbers if number > position.segment]
+    return Position(later[0], 0) if later else position
+
+
+def trim(directory: Path, folded: Position, keep_seconds: float, keep_bytes: int) -> int:
+    """Removes segments that lie wholly before `folded`, oldest first, when they are older than `keep_seconds` or all
+    segments together are over `keep_bytes`. Never the newest: its number must not be given again. Gives their number.
+    """
+    stats = [(number, segment_path(directory, number).stat()) for number in segment_numbers(directory)]
+    total = sum(stat.st_size for _, stat in stats)
+    removed = 0
+    for number, stat in stats[:-1]:
+        if number >= folded.segment or (time.time() - stat.st_mtime <= keep_seconds and total <= keep_bytes):
+            break
+        with contextlib.suppress(FileNotFoundError):
+            segment_path(directory, number).unlink()
+        total -= stat.st_size
+        removed += 1
+    return removed
