@@ -33,7 +33,9 @@ class Lake:
 
     directory: Path
     limit: int = 100_000
-    tables: dict[str, dict[dt.date, list[pa.Table]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    tables: dict[str, dict[dt.date, list[pa.Table]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
     contexts: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -64,7 +66,8 @@ class Lake:
     def unfold(self, span: str, direction: str) -> list[Message]:
         """The messages of one context, from the rows of its own day only."""
         context = max(
-            (c for c in self.contexts if (c["span_id"], c["direction"]) == (span, direction)), key=lambda c: c["revision"]
+            (c for c in self.contexts if (c["span_id"], c["direction"]) == (span, direction)),
+            key=lambda c: c["revision"],
         )
         rows = {row["message_id"]: row for row in self._rows("messages", context["date"])}
         path: list[bytes] = []
@@ -72,7 +75,9 @@ class Lake:
             path += [*rows[end]["path"], end]
         assert [rows[i]["depth"] for i in path] == list(range(len(path)))
         wanted = path[context["first"] : context["first"] + context["count"]]
-        beside = self._read(rows[context["system_id"]], context["date"]).get("messages", []) if context["system_id"] else []
+        beside = (
+            self._read(rows[context["system_id"]], context["date"]).get("messages", []) if context["system_id"] else []
+        )
         return [*(beside if direction == "input" else []), *(self._read(rows[i], context["date"]) for i in wanted)]
 
     def _rows(self, table: str, day: dt.date) -> list[dict[str, Any]]:
@@ -81,13 +86,20 @@ class Lake:
     def _read(self, row: dict[str, Any], day: dt.date) -> dict[str, Any]:
         block = next(b for b in self._rows("content", day) if b["block_id"] == row["block_id"])
         raw = open_block(
-            self.keyring, tenant="default", day=day, block_id=block["block_id"], ids_hash=block["ids_hash"], ct=block["ct"]
+            self.keyring,
+            tenant="default",
+            day=day,
+            block_id=block["block_id"],
+            ids_hash=block["ids_hash"],
+            ct=block["ct"],
         )
         return orjson.loads(raw[row["offset"] : row["offset"] + row["length"]])
 
     def stored_bytes(self) -> int:
         """Bytes of words in all blocks, before compression."""
-        return sum(b["raw_length"] for days in [self.tables["content"]] for day in days for b in self._rows("content", day))
+        return sum(
+            b["raw_length"] for days in [self.tables["content"]] for day in days for b in self._rows("content", day)
+        )
 
     def message_rows(self) -> int:
         return sum(len(self._rows("messages", day)) for day in self.tables["messages"])

@@ -20,7 +20,9 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 PARTS = st.one_of(
     st.builds(lambda w: {"type": "text", "content": w}, WORDS),
     st.builds(lambda w: {"type": "reasoning", "content": w}, WORDS),
-    st.builds(lambda n, a: {"type": "tool_call", "id": "c1", "name": n, "arguments": {"q": a}}, st.sampled_from("ab"), WORDS),
+    st.builds(
+        lambda n, a: {"type": "tool_call", "id": "c1", "name": n, "arguments": {"q": a}}, st.sampled_from("ab"), WORDS
+    ),
     st.builds(lambda w: {"type": "tool_call_response", "id": "c1", "response": w}, WORDS),
 )
 MESSAGES = st.builds(
@@ -171,7 +173,10 @@ def test_moving_cache_marks_change_no_id(lake: Lake) -> None:
 
 def test_reasoning_that_is_not_resent_still_continues(lake: Lake) -> None:
     """An answer with reasoning and its resending without it match, and both come back as they were."""
-    answer = {"role": "assistant", "parts": [{"type": "reasoning", "content": "hm"}, {"type": "text", "content": "Yes."}]}
+    answer = {
+        "role": "assistant",
+        "parts": [{"type": "reasoning", "content": "hm"}, {"type": "text", "content": "Yes."}],
+    }
     first = [text("user", "Is it?")]
     second = [*first, text("assistant", "Yes."), text("user", "Sure?")]
     lake.fold([("a" * 16, DAY, content(first, [answer])), ("b" * 16, DAY, content(second))])
@@ -213,7 +218,17 @@ def test_forgetting_costs_space_but_no_truth(tmp_path: Path) -> None:
 
 def test_tools_that_change_every_few_calls_are_stored_once_each(lake: Lake) -> None:
     """Tool definitions stand beside the chain."""
-    sets = [[{"type": "function", "name": f"tool_{k}_{i}", "description": "d" * 200} for i in range(5)] for k in range(3)]
+    sets = [
+        [{"type": "function", "name": f"tool_{k}_{i}", "description": "d" * 200} for i in range(5)] for k in range(3)
+    ]
     for i, (history, answer) in enumerate(conversation(12, random.Random(11))):
-        lake.fold([(f"{i:016x}", DAY, content(history, [answer], tools=sets[i // 4], system=[{"type": "text", "content": "s"}]))])
+        lake.fold(
+            [
+                (
+                    f"{i:016x}",
+                    DAY,
+                    content(history, [answer], tools=sets[i // 4], system=[{"type": "text", "content": "s"}]),
+                )
+            ]
+        )
     assert 24 + 3 + 1 == lake.message_rows()
