@@ -15,7 +15,9 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from spanfold.collector.errors import JournalError, JournalFull, JournalUnavailable
 from spanfold.collector.journal_reader import JournalReader, trim
@@ -34,6 +36,7 @@ from spanfold.collector.segments import (
 
 __all__ = ["Journal", "JournalReader", "JournalRecord", "Position", "durable_end", "trim"]
 
+T = TypeVar("T")
 SEGMENT_BYTES = 64 << 20
 _SMALLEST_SEGMENT = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -45,10 +48,11 @@ DISK_SHARE = 0.05  # on a small disk the floor is this share of it
 class _Group:
     """Frames that are written and synced together."""
 
-    __slots__ = ("done", "error", "frames", "positions", "size")
+    __slots__ = ("done", "error", "frames", "positions", "records", "size")
 
     def __init__(self) -> None:
         self.frames: list[bytearray] = []
+        self.records: list[JournalRecord] = []
         self.size = 0
         self.positions: list[Position] = []
         self.error: JournalError | None = None
@@ -61,11 +65,13 @@ class Journal:
     def __init__(
         self, directory: Path, keys: JournalKeys, *, max_bytes: int = 16 << 30, floor_bytes: int = 256 << 20,
         segment_bytes: int = SEGMENT_BYTES, first_segment: int = 1,
+        on_durable: Callable[[JournalRecord], None] | None = None,
     ) -> None:  # fmt: skip
         """Takes the writer's lock (LockHeld names its holder), validates the last segment's tail, opens a new segment.
 
         max_bytes: refuse when all segments together would pass it. floor_bytes: refuse when the file system has less
-        free than this or 5 % of it. first_segment: lowest number to use in an empty directory.
+        free than this or 5 % of it. first_segment: lowest number to use in an empty directory. on_durable: called with
+        each record as it becomes durable, one after the other, before its `append` returns; it must be quick.
         """
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = FileLock(directory.parent / "run" / "collector.lock")
@@ -74,6 +80,7 @@ class Journal:
         self._max_bytes = max_bytes
         self._floor_bytes = floor_bytes
         self._segment_bytes = segment_bytes
+        self._on_durable = on_durable
         self._state = threading.Lock()  # guards _filling
         self._commit_lock = threading.Lock()  # guards everything below
         self._filling = _Group()
@@ -100,6 +107,7 @@ class Journal:
             group = self._filling
             index = len(group.frames)
             group.frames.append(frame)
+            group.records.append(record)
             group.size += len(frame)
         if index == 0:  # who comes first leads: it waits for the group before, then closes and commits this one
             with self._commit_lock:
@@ -115,6 +123,11 @@ class Journal:
     def end(self) -> Position:
         """The position that every acknowledged record precedes."""
         return self._durable
+
+    def consistently(self, read: Callable[[], T]) -> tuple[Position, T]:
+        """(`end()`, what `read` gives): `on_durable` was called for exactly the records before that position."""
+        with self._commit_lock:
+            return self._durable, read()
 
     def check(self) -> None:
         """Raises JournalError if a record would be refused now; repairs what can be repaired."""
@@ -170,6 +183,9 @@ class Journal:
             group.positions.append(Position(self._number, self._offset))
             self._offset += len(frame)
         self._durable = Position(self._number, self._offset)
+        if self._on_durable is not None:
+            for record in group.records:
+                self._on_durable(record)
 
     def _put(self, parts: list[bytearray]) -> None:
         offset = self._offset

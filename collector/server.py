@@ -1,0 +1,137 @@
+"""The collect process: opens the journal and both edges, keeps `run/collector.json` current, and ends cleanly."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spanfold.collector.counters import Counters
+from spanfold.collector.grpc_edge import GrpcEdge
+from spanfold.collector.http_edge import HttpEdge, OtlpApp
+from spanfold.collector.journal import SEGMENT_BYTES, Journal, JournalRecord, Position
+from spanfold.collector.limits import Limits
+from spanfold.collector.requests import Intake
+from spanfold.collector.segments import JournalKeys, items_after, segment_numbers
+from spanfold.collector.signals import ALL
+
+STATUS_SECONDS = 0.5
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorOptions:
+    """What one collector is told."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    grpc_port: int = 4317
+    http_port: int = 4318
+    journal_max_bytes: int = 16 << 30
+    disk_floor_bytes: int = 256 << 20
+    segment_bytes: int = SEGMENT_BYTES
+    limits: Limits = field(default_factory=Limits)
+
+
+class Collector:
+    """A running collector. `stop` gives back ports, lock and preallocated space."""
+
+    def __init__(self, options: CollectorOptions, keys: JournalKeys) -> None:
+        """Listens when this returns. Raises LockHeld, PortTaken."""
+        self._options = options
+        self._status_path = options.data / "run" / "collector.json"
+        self._started_ns = time.time_ns()
+        saved = _read_status(self._status_path)
+        self.counters = Counters(tuple(signal.name for signal in ALL), saved.get("signals"))
+        self.journal = Journal(
+            options.data / "journal", keys, max_bytes=options.journal_max_bytes, floor_bytes=options.disk_floor_bytes,
+            segment_bytes=options.segment_bytes, first_segment=_first_segment(options.data), on_durable=self._count,
+        )  # fmt: skip
+        self._count_since(saved.get("journal"))
+        intake = Intake(self.journal, self.counters, options.limits)
+        try:
+            self._grpc = GrpcEdge(intake, options.host, options.grpc_port, options.limits.request_bytes)
+            app = OtlpApp(intake, self.journal, self.counters, options.limits)
+            self._http = HttpEdge(app, options.host, options.http_port, GRACE_SECONDS)
+        except Exception:
+            self.journal.close()
+            raise
+        self._grpc.start()
+        self._http.start()
+        self.grpc_port, self.http_port = self._grpc.port, self._http.port
+        self._written: dict[str, Any] = {}
+        self._state = "accepting"
+        self.write_status()
+
+    def write_status(self) -> None:
+        """Writes the status file if anything changed."""
+        status = self._status()
+        if status == self._written:
+            return
+        temporary = self._status_path.with_suffix(".tmp")
+        try:
+            temporary.write_text(json.dumps(status | {"time_ns": time.time_ns()}))
+            temporary.rename(self._status_path)
+        except OSError:  # a full disk must not end the collector; /metrics still has the counters
+            return
+        self._written = status
+
+    def stop(self) -> None:
+        """Takes no more requests, answers those in flight, closes the journal."""
+        self._state = "stopped"
+        self._grpc.stop(GRACE_SECONDS)
+        self._http.stop()
+        self.write_status()
+        self.journal.close()
+
+    def _status(self) -> dict[str, Any]:
+        position, signals = self.journal.consistently(self.counters.snapshot)
+        problem = self.journal.problem
+        return {
+            "pid": os.getpid(), "started_ns": self._started_ns, "host": self._options.host,
+            "grpc_port": self.grpc_port, "http_port": self.http_port, "problem": problem, "signals": signals,
+            "state": "refusing" if problem and self._state == "accepting" else self._state,
+            "journal": list(position), "journal_bytes": self.journal.size,
+        }  # fmt: skip
+
+    def _count(self, record: JournalRecord) -> None:
+        self.counters.add(record.signal, "accepted", record.items)
+
+    def _count_since(self, position: list[int] | None) -> None:
+        """Counts what was acknowledged after the last status was written, when the process before this was killed."""
+        if position is not None:
+            for signal, (items, requests) in items_after(self._options.data / "journal", Position(*position)).items():
+                self.counters.add(signal, "accepted", items, requests)
+
+
+def run(
+    options: CollectorOptions, keys: JournalKeys, stop: threading.Event, on_listening: Callable[[Collector], None]
+) -> None:
+    """Collects until `stop` is set."""
+    collector = Collector(options, keys)
+    on_listening(collector)
+    while not stop.wait(STATUS_SECONDS):
+        collector.write_status()
+    collector.stop()
+
+
+def _read_status(path: Path) -> dict[str, Any]:
+    try:
+        status = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def _first_segment(data: Path) -> int:
+    """Above every segment that the lake has folded: only a journal that was removed by hand makes this matter."""
+    if segment_numbers(data / "journal") or not (data / "lake" / "manifest" / "current").exists():
+        return 1
+    from spanfold.exporter.manifest import read_current  # brings Arrow: slow, and hardly ever needed
+
+    return read_current(data).journal[0] + 1
