@@ -1,0 +1,205 @@
+"""Where content lies: span attributes (plain, structured, indexed), span events, JSON inside other values.
+
+Dialect tables name the places; `messages.py` repairs what is found there. Only spans that carry content are looped
+over; which spans those are is found by key, for the whole batch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spanfold.semconv import messages
+from spanfold.semconv.dialect import SIDES, Content
+from spanfold.semconv.fill import reach
+from spanfold.semconv.loose_json import looks_like_json, read_json
+from spanfold.semconv.records import AttributeColumns, SpanContent
+from spanfold.semconv.value_columns import STRING
+
+Values = dict[str, Any]
+Places = Mapping[str, Sequence[Content]]
+
+_STEP = re.compile(r"\.")
+_HEAD = 400  # characters in which a JSON list of messages in the newest shape shows its first "parts"
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a reader may need of the span besides the value."""
+
+    operation: str | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What one span (or event) said: sides, the keys that were understood, finish reasons stated on answers."""
+
+    content: SpanContent
+    used: set[str] = field(default_factory=set)
+    finish: list[str] = field(default_factory=list)
+    trouble: list[tuple[str, str]] = field(default_factory=list)  # (kind, key)
+
+    @property
+    def empty(self) -> bool:
+        sides = (getattr(self.content, side) for side in (*SIDES, "input_text"))
+        return all(side is None for side in sides)
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Content values of a batch: row -> key -> value, and for indexed keys which attributes they were."""
+
+    rows: dict[int, Values] = field(default_factory=dict)
+    keys: dict[str, set[str]] = field(default_factory=dict)  # place key -> attribute keys of the batch
+
+    def attribute_keys(self, used: Iterable[str]) -> set[str]:
+        return {key for place in used for key in self.keys.get(place, {place})}
+
+
+def gather(attributes: AttributeColumns, places: Iterable[Content]) -> Gathered:
+    """All values under the keys that places name."""
+    out = Gathered()
+    for key in dict.fromkeys(place.key for place in places if not place.event):
+        if key.endswith(".*"):
+            _gather_indexed(attributes, key, out)
+        elif attributes.has_key(key):
+            out.keys[key] = {key}
+            for row, value in _values(attributes, key):
+                out.rows.setdefault(row, {})[key] = value
+    return out
+
+
+def _values(attributes: AttributeColumns, key: str) -> Iterable[tuple[int, Any]]:
+    at = attributes.positions(key)
+    texts = attributes.tags[at] == STRING
+    plain, other = at[texts], at[~texts]
+    yield from zip(attributes.rows[plain].tolist(), attributes.text_at(plain).to_pylist(), strict=True)
+    if len(other):
+        yield from zip(attributes.rows[other].tolist(), attributes.decode(other), strict=True)
+
+
+def _gather_indexed(attributes: AttributeColumns, place: str, out: Gathered) -> None:
+    prefix = place[:-1]
+    keys = attributes.keys_like(lambda key: key.startswith(prefix) and key[len(prefix) : len(prefix) + 1].isdigit())
+    if not keys:
+        return
+    out.keys[place] = set(keys)
+    flat: dict[int, dict[str, Any]] = {}
+    for key in keys:
+        for row, value in _values(attributes, key):
+            flat.setdefault(row, {})[key[len(prefix) :]] = value
+    for row, entries in flat.items():
+        out.rows.setdefault(row, {})[place] = unflatten(entries)
+
+
+def unflatten(entries: Mapping[str, Any]) -> Any:
+    """`{"0.message.role": "user", "0.message.content": "hi"}` -> `[{"message": {"role": "user", "content": "hi"}}]`.
+
+    Positions order a list; a missing position is left out (an SDK's attribute cap drops the oldest)."""
+    root: dict[str, Any] = {}
+    for path, value in entries.items():
+        node, steps = root, _STEP.split(path)
+        for step in steps[:-1]:
+            inner = node.get(step)
+            if not isinstance(inner, dict):
+                inner = node[step] = {} if inner is None else {"": inner}
+            node = inner
+        if isinstance(node.get(steps[-1]), dict):
+            node[steps[-1]][""] = value
+        else:
+            node[steps[-1]] = value
+    return _listed(root)
+
+
+def _listed(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    if node and all(step.isdigit() for step in node):
+        return [_listed(node[step]) for step in sorted(node, key=int)]
+    return {step: _listed(inner) for step, inner in node.items()}
+
+
+def read_sides(values: Values, places: Places, facts: Facts, row: int, source: str = "span") -> Found:
+    """The sides that these values hold; of each side the first place that says something."""
+    found = Found(SpanContent(row=row, source=source))
+    for side in SIDES:
+        for place in places.get(side, ()):
+            if place.key not in values or (place.operations and facts.operation not in place.operations):
+                continue
+            if _read(found, side, place, values[place.key], facts):
+                found.used.add(place.key)
+                break
+    return found
+
+
+def _read(found: Found, side: str, place: Content, value: Any, facts: Facts) -> bool:
+    content = found.content
+    if side == "input" and not place.path and place.shape == "messages" and is_newest_text(value):
+        content.input_text = value
+        return True
+    if isinstance(value, str) and (place.path or place.shape != "tool_result") and looks_like_json(value):
+        value, trouble = read_json(value)
+        if trouble and trouble != "loose_json":
+            found.trouble.append((trouble, place.key))
+    if place.path:
+        value = reach(value, place.path)
+    if value is None or value in ("", [], {}):
+        return False
+    if side == "output" and place.shape in ("messages", "message"):
+        found.finish += messages.finish_reasons(value)
+    said = shaped(place, value, facts, "assistant" if side == "output" else "user")
+    if said:
+        setattr(content, side, said)
+    return bool(said)
+
+
+def is_newest_text(value: Any) -> bool:
+    """A JSON list of messages in the newest shape, by its beginning and its end; a cut one is not."""
+    if not isinstance(value, str) or not value.startswith("[{") or not value.endswith("}]"):
+        return False
+    head = value[:_HEAD]
+    return '"parts"' in head and '"role"' in value
+
+
+def shaped(place: Content, value: Any, facts: Facts, role: str) -> list[dict[str, Any]]:
+    """A value through the reader that the place names."""
+    role = place.role or role
+    match place.shape:
+        case "messages" | "message":
+            return messages.read_messages(value, role)
+        case "parts":
+            return messages.read_parts(value)
+        case "tools":
+            return messages.read_tools(value)
+        case "tool_call":
+            return messages.call_message(facts.tool_name, value, facts.tool_call_id)
+        case "tool_result":
+            return messages.result_message(value, facts.tool_call_id)
+        case "documents":
+            return messages.read_documents(value)
+        case "records":
+            return messages.read_documents(value, "memory_record")
+        case _:
+            return messages.read_texts(value, role)
+
+
+def estimated_tokens(content: SpanContent) -> int | None:
+    """Characters said in the answer, divided by four: for streams that report no usage."""
+    if not content.output:
+        return None
+    return -(-sum(messages.characters(message) for message in content.output) // 4)
+
+
+def merged(first: SpanContent, second: SpanContent) -> SpanContent:
+    """The sides of both; `first` wins where both say one."""
+    for side in ("output", "system", "tools"):
+        if getattr(first, side) is None:
+            setattr(first, side, getattr(second, side))
+    if first.input is None and first.input_text is None:
+        first.input, first.input_text = second.input, second.input_text
+    first.pieces = max(first.pieces, second.pieces)
+    return first

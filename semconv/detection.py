@@ -1,0 +1,86 @@
+"""Which dialects a batch speaks: the tables in force, and for each the rows that show a mark of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spanfold.semconv.dialect import SIDES, Content, Dialect, EventMessage
+from spanfold.semconv.dialects import BUILT_IN
+from spanfold.semconv.events import DETAILS
+from spanfold.semconv.records import AttributeColumns, Resource, SpanEvent
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Dialects:
+    """The tables in force, most specific first."""
+
+    tables: tuple[Dialect, ...] = BUILT_IN
+
+    @cached_property
+    def places(self) -> dict[str, list[Content]]:
+        return {side: [p for table in self.tables for p in table.content.get(side, ())] for side in SIDES}
+
+    @cached_property
+    def event_messages(self) -> dict[str, EventMessage]:
+        return {rule.event: rule for table in reversed(self.tables) for rule in table.messages}
+
+    @cached_property
+    def event_names(self) -> frozenset[str]:
+        named = {place.event for side in self.places.values() for place in side if place.event}
+        return frozenset({*named, *self.event_messages, DETAILS})
+
+    def places_without(self, shut: frozenset[str]) -> dict[str, list[Content]]:
+        """Places on the item itself (not on its events), of all tables but the ones named."""
+        return {
+            side: [
+                p for table in self.tables if table.name not in shut for p in table.content.get(side, ()) if not p.event
+            ]
+            for side in SIDES
+        }
+
+
+DIALECTS = Dialects()
+
+
+def detect(
+    tables: Sequence[Dialect], attributes: AttributeColumns, origins: Sequence[Resource], origin: NDArray[np.int32],
+    events: Mapping[int, Sequence[SpanEvent]],
+) -> dict[str, Mask]:  # fmt: skip
+    """Dialect name -> rows that show a mark of it; dialects without a row are left out."""
+    found = {}
+    for table in tables:
+        mask = _marked(table, attributes, origins, origin, events)
+        if mask is not None and mask.any():
+            found[table.name] = mask
+    return found
+
+
+def _marked(
+    table: Dialect, attributes: AttributeColumns, origins: Sequence[Resource], origin: NDArray[np.int32],
+    events: Mapping[int, Sequence[SpanEvent]],
+) -> Mask | None:  # fmt: skip
+    marks = table.detect
+    keys = {key for key in marks.keys if attributes.has_key(key)}
+    if marks.prefixes:
+        keys |= set(attributes.keys_like(lambda key: key.startswith(marks.prefixes)))
+    hits = [any(fnmatchcase(item.scope_name, glob) for glob in marks.scopes) for item in origins]
+    seen = (
+        {row for row, listed in events.items() if any(e.name in marks.events for e in listed)}
+        if marks.events
+        else set()
+    )
+    if not keys and not any(hits) and not seen:
+        return None
+    mask = np.array(hits, np.bool_)[origin]
+    for key in keys:
+        mask[attributes.rows_of(key)] = True
+    mask[list(seen)] = True
+    return mask

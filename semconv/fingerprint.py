@@ -1,0 +1,106 @@
+"""The prompt fingerprint: which template a call was made from, when nobody said.
+
+A keyed hash of the system text and the first user text with everything masked that varies from call to call:
+numbers, ids, dates, addresses, quoted runs, and what stands in the variable places of a template. A stated prompt
+name and version wins, because then nothing has to be guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import pyarrow as pa
+
+from spanfold.semconv import messages
+from spanfold.semconv.records import SpanContent
+
+_HEAD = 8000  # characters of each text that are looked at
+_MASKS = [
+    (re.compile(r"```.*?(?:```|\Z)", re.S), "`"),
+    (re.compile(r"<([a-zA-Z][\w-]*)>.*?</\1>", re.S), r"<\1>"),
+    (re.compile(r'"[^"\n]{0,400}"|“[^”\n]{0,400}”|«[^»\n]{0,400}»|(?<!\w)\'[^\'\n]{1,400}\'(?!\w)|`[^`\n]{0,400}`'), "Q"),
+    (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+\b|\b[a-z][a-z0-9+.-]*://\S+", re.I), "U"),
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.I), "N"),
+    (re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\b(?:january|february|march|april|may|june|july|august"
+                r"|september|october|november|december|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b(?=[ .,]*\d)", re.I), "D"),
+    (re.compile(r"\b[\w-]*\d[\w:.,/-]*"), "N"),
+]  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def masked(text: str) -> str:
+    """A text with its variable runs masked, white space and case folded."""
+    text = text[:_HEAD]
+    for pattern, mark in _MASKS:
+        text = pattern.sub(mark, text)
+    return " ".join(text.split())
+
+
+def fingerprint(system: str, user: str, key: bytes = b"") -> str:
+    """`p_` and 16 hex digits."""
+    shape = masked(system) + "\x00" + masked(user)
+    return "p_" + blake2b(shape.encode("utf-8", "replace"), digest_size=8, key=key[:64]).hexdigest()
+
+
+def stated(name: str, version: str | None, key: bytes = b"") -> str:
+    """The fingerprint of a prompt that the sender names."""
+    shape = f"\x01{name}\x00{version or ''}"
+    return "p_" + blake2b(shape.encode("utf-8", "replace"), digest_size=8, key=key[:64]).hexdigest()
+
+
+def column(
+    length: int, contents: Sequence[SpanContent], fields: Mapping[str, pa.Array], tenants: Mapping[int, str],
+    hash_key: Callable[[str], bytes] | None,
+) -> pa.Array:  # fmt: skip
+    """The fingerprints of a batch; NULL where neither a prompt is named nor its words are there."""
+    out: list[str | None] = [None] * length
+    for content in contents:
+        texts = opening_texts(content)
+        if texts is not None:
+            out[content.row] = fingerprint(*texts, hash_key(tenants[content.row]) if hash_key else b"")
+    names = fields["prompt_name"]
+    if names.null_count < length:
+        for row, (name, version) in enumerate(
+            zip(names.to_pylist(), fields["prompt_version"].to_pylist(), strict=True)
+        ):
+            if name is not None:
+                out[row] = stated(name, version)
+    return pa.array(out, pa.string()) if any(out) else pa.nulls(length, pa.string())
+
+
+def opening_texts(content: SpanContent) -> tuple[str, str] | None:
+    """(system text, first user text) of a context; None where there is neither."""
+    opening = content.input if content.input is not None else _opening(content.input_text or "")
+    system = [messages.text_of(part) for part in content.system or ()]
+    user = ""
+    for message in opening:
+        if message["role"] in ("system", "developer"):
+            system.append(messages.text_of(message))
+        elif message["role"] == "user" and (user := messages.text_of(message)):
+            break
+    return ("\n".join(system), user) if user or any(system) else None
+
+
+_DECODER = json.JSONDecoder(strict=False)
+
+
+def _opening(text: str) -> list[dict[str, Any]]:
+    """The messages of a JSON list up to the first of the user: the long rest is not parsed."""
+    found, at = [], 1
+    while at < len(text):
+        try:
+            item, at = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            break
+        if (message := messages.repair_message(item)) is not None:
+            found.append(message)
+            if message["role"] == "user" and messages.text_of(message):
+                break
+        while at < len(text) and text[at] in ", \n\r\t":
+            at += 1
+    return found

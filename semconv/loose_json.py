@@ -1,0 +1,110 @@
+"""JSON as senders really write it: cut in the middle, as a Python repr, with NaN, with lone surrogates.
+
+Nothing here raises. What cannot be read comes back as it was, and the caller notes it.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import json
+from typing import Any
+
+import orjson
+
+MAX_REPR = 1 << 20  # longer Python reprs stay text: literal_eval needs about 100 times their length in memory
+_OPENERS = {"{": "}", "[": "]"}
+
+
+def looks_like_json(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[", '"')
+
+
+def read_json(text: str) -> tuple[Any, str]:
+    """(value, trouble): trouble is "" for valid JSON, else `loose_json`, `python_repr`, `cut_json` or `bad_json`.
+
+    A cut text gives what stood before the cut, strings included. Of a `bad_json` text the value is the text itself.
+    """
+    try:
+        return orjson.loads(text), ""
+    except ValueError:
+        pass
+    try:
+        return clean(json.loads(text, strict=False, parse_constant=lambda _: None)), "loose_json"
+    except (ValueError, RecursionError):
+        pass
+    start = text.lstrip()[:1]
+    if start in _OPENERS:
+        for attempt, trouble in ((_python_repr, "python_repr"), (_closed, "cut_json")):
+            try:
+                return clean(attempt(text)), trouble
+            except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+                continue
+    return clean(text), "bad_json"
+
+
+def opened(value: Any) -> Any:
+    """The value inside a string that holds JSON (an object, a list or a string); anything else as it is."""
+    if isinstance(value, str) and looks_like_json(value):
+        inner, trouble = read_json(value)
+        return value if trouble == "bad_json" else inner
+    return value
+
+
+def _python_repr(text: str) -> Any:
+    if len(text) > MAX_REPR:
+        raise ValueError("too long")
+    return ast.literal_eval(text)
+
+
+def _closed(text: str) -> Any:
+    """The JSON text with the brackets and the string closed that stood open where it was cut."""
+    stack: list[str] = []
+    in_string = escaped = False
+    keep, keep_stack = 0, list[str]()  # the last place after which closing gives valid JSON
+    for at, char in enumerate(text):
+        if in_string:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                in_string = False
+        elif char == '"':
+            in_string = True
+        elif char in _OPENERS:
+            stack.append(_OPENERS[char])
+            keep, keep_stack = at + 1, stack.copy()
+        elif char in "}]":
+            if not stack or stack.pop() != char:
+                raise ValueError("brackets do not match")
+            keep, keep_stack = at + 1, stack.copy()
+        elif char == ",":
+            keep, keep_stack = at, stack.copy()
+    if in_string:
+        tail = text[: len(text) - 1] if escaped else text
+        for drop in range(7):  # a \uXXXX escape may be cut as well
+            try:
+                return json.loads(tail[: len(tail) - drop] + '"' + "".join(reversed(stack)), strict=False)
+            except ValueError:
+                continue
+    return json.loads(text[:keep] + "".join(reversed(keep_stack)), strict=False)
+
+
+def clean(value: Any) -> Any:
+    """The same value as JSON can hold it: no lone surrogates, no NaN, no sets or tuples, integers of 64 bits."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {clean(key if isinstance(key, str) else str(key)): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [clean(item) for item in value]
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**64 else str(value)
+    return str(value)
