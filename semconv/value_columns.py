@@ -48,7 +48,7 @@ def texts(values: pa.BinaryArray) -> pa.StringArray:
 
 def payloads(values: pa.BinaryArray) -> pa.BinaryArray:
     """What stands behind tag and length, of values that are all STRING or BYTES."""
-    header = _header(np.diff(binary_parts(values)[0]))
+    header = header_length(np.diff(binary_parts(values)[0]))
     sizes = np.unique(header)
     if len(sizes) <= 1:
         return pc.binary_slice(values, int(sizes[0]) if len(sizes) else 0, _TO_END)
@@ -119,7 +119,7 @@ def _rewritten(raw: bytes) -> bytes:
     return bytes(plain.SerializeToString())
 
 
-def _header(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def header_length(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Bytes of tag and length before a payload, from the length of the whole value."""
     return 2 + (lengths > 129) + (lengths > 16386) + (lengths > 2097155) + (lengths > 268435460)
 
@@ -152,7 +152,7 @@ def _continued(data: NDArray[np.uint8], starts: Rows, counts: Rows) -> NDArray[n
 
 def _sized(data: NDArray[np.uint8], starts: Rows, lengths: Rows) -> NDArray[np.bool_]:
     """Does the length behind the tag say, in its shortest form, exactly what is there?"""
-    header = _header(lengths)
+    header = header_length(lengths)
     stated, good = lengths - header, lengths >= header
     for i in range(int(header.max(initial=2)) - 1):
         some = good & (header > i + 1)
@@ -169,7 +169,7 @@ def _not_utf8(
     at = np.flatnonzero(mask & (lengths > 2))
     if not len(at):
         return out
-    begin = starts[at] + _header(lengths[at])
+    begin = starts[at] + header_length(lengths[at])
     bounds = np.column_stack([begin, starts[at] + lengths[at]]).ravel()
     wide = at[np.maximum.reduceat(data[: bounds[-1]], bounds[:-1])[::2] >= 0x80]
     if len(wide):
