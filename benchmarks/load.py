@@ -3,13 +3,16 @@
 Conversations of 20 turns; a turn is one trace of four spans (invoke_agent, chat, execute_tool, chat); 5 services,
 6 models, 14 days. `light` spans carry about 25 attributes and no content; on a `heavy` chat span stands the whole
 history, up to 80 messages of 300-1500 bytes. `alive` conversations interleave in time, as they do on a busy service.
+
+    python benchmarks/load.py out.bin --spans 20000 --heavy --alive 250
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -17,27 +20,38 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-MODELS = [
+MODELS = (
     ("openai", "gpt-4o-mini", "gpt-4o-mini-2024-07-18"),
     ("openai", "gpt-5", "gpt-5-2025-08-07"),
     ("anthropic", "claude-sonnet-4-5", "claude-sonnet-4-5-20250929"),
     ("anthropic", "claude-haiku-4-5", "claude-haiku-4-5-20251001"),
     ("gcp.gemini", "gemini-2.5-pro", "gemini-2.5-pro"),
     ("mistral_ai", "mistral-large-latest", "mistral-large-2411"),
-]
-SERVICES = ["checkout-agent", "support-agent", "research-agent", "report-writer", "code-helper"]
-TOOLS = ["search_orders", "get_weather", "run_query", "send_mail", "read_file"]
+)
+SERVICES = ("checkout-agent", "support-agent", "research-agent", "report-writer", "code-helper")
+TOOLS = ("search_orders", "get_weather", "run_query", "send_mail", "read_file")
 TURNS = 20
-DAYS = 14
 MAX_SPANS = 512
 MAX_BYTES = 4_000_000
 DEFAULT_START = 1_762_300_800_000_000_000  # 2025-11-05T00:00:00Z
+DAY = 86_400_000_000_000  # nanoseconds
+_MS = 1_000_000
+
+Message = dict[str, object]
+Value = str | int | float | bool | list[str]
 
 
-def _words(rng: random.Random, count: int = 4000) -> list[str]:
-    letters = "etaoinshrdlucmfwypvbgkjqxz"
-    weights = [12, 9, 8, 8, 7, 7, 6, 6, 6, 4, 4, 3, 3, 3, 2, 2, 2, 2, 1, 1.5, 2, 0.8, 0.2, 0.1, 0.2, 0.1]
-    return ["".join(rng.choices(letters, weights, k=rng.randint(2, 10))) for _ in range(count)]
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to generate. `start` and `days` place the spans in time (UTC nanoseconds, days)."""
+
+    spans: int
+    heavy: bool = False
+    alive: int = 1
+    seed: int = 7
+    start: int = DEFAULT_START
+    days: float = 14
+    request_spans: int = MAX_SPANS  # at most so many spans in a request
 
 
 class _Text:
@@ -45,19 +59,20 @@ class _Text:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.words = _words(rng)
-        self.weights = [1 / (i + 8) for i in range(len(self.words))]
-        self.pool = rng.choices(self.words, self.weights, k=200_000)
+        letters = "etaoinshrdlucmfwypvbgkjqxz"
+        often = [12, 9, 8, 8, 7, 7, 6, 6, 6, 4, 4, 3, 3, 3, 2, 2, 2, 2, 1, 1.5, 2, 0.8, 0.2, 0.1, 0.2, 0.1]
+        words = ["".join(rng.choices(letters, often, k=rng.randint(2, 10))) for _ in range(4000)]
+        self.pool = rng.choices(words, [1 / (i + 8) for i in range(len(words))], k=200_000)
 
-    def make(self, low: int, high: int) -> str:
-        size = self.rng.randint(low, high)
+    def make(self) -> str:
+        size = self.rng.randint(300, 1500)
         start = self.rng.randrange(len(self.pool) - 400)
         picked = self.pool[start : start + size // 4]
         self.rng.shuffle(picked)
         return " ".join(picked)[:size]
 
 
-def _value(value: object) -> AnyValue:
+def _value(value: Value) -> AnyValue:
     if isinstance(value, bool):
         return AnyValue(bool_value=value)
     if isinstance(value, int):
@@ -66,21 +81,33 @@ def _value(value: object) -> AnyValue:
         return AnyValue(double_value=value)
     if isinstance(value, list):
         out = AnyValue()
-        out.array_value.values.extend(AnyValue(string_value=str(x)) for x in value)
+        out.array_value.values.extend(AnyValue(string_value=text) for text in value)
         return out
-    return AnyValue(string_value=str(value))
+    return AnyValue(string_value=value)
 
 
-def _span(trace: bytes, span: bytes, parent: bytes, name: str, kind: int, start: int, end: int, **attrs: object) -> Span:
-    return Span(
-        trace_id=trace, span_id=span, parent_span_id=parent, name=name, kind=kind,  # type: ignore[arg-type]
-        start_time_unix_nano=start, end_time_unix_nano=end, flags=256,
-        attributes=[KeyValue(key=k.replace("__", "."), value=_value(v)) for k, v in attrs.items()],
-    )
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A serialised ExportTraceServiceRequest, and what it holds."""
+
+    body: bytes
+    spans: int
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(slots=True)
+class _Held:
+    """The spans of one service that wait for their request to be full."""
+
+    spans: list[Span] = field(default_factory=list)
+    size: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 class Conversation:
-    """One conversation: yields the four spans of each turn with its growing history."""
+    """One conversation: the four spans of each turn with its growing history; counts the tokens of its last turn."""
 
     def __init__(self, rng: random.Random, text: _Text | None, start: int) -> None:
         self.rng, self.text, self.clock = rng, text, start
@@ -88,137 +115,231 @@ class Conversation:
         self.user = f"user-{rng.randrange(5000)}"
         self.service = rng.randrange(len(SERVICES))
         self.provider, self.model, self.response_model = MODELS[rng.randrange(len(MODELS))]
-        self.messages: list[dict[str, object]] = []
-
-    def _say(self, role: str, kind: str = "text", **extra: object) -> dict[str, object]:
-        assert self.text is not None
-        body = self.text.make(300, 1500)
-        if kind == "tool_call":
-            part = {"type": "tool_call", "id": extra["id"], "name": extra["tool"], "arguments": {"query": body}}
-        elif kind == "tool_call_response":
-            part = {"type": "tool_call_response", "id": extra["id"], "response": body}
-        else:
-            part = {"type": "text", "content": body}
-        return {"role": role, "parts": [part]}
-
-    def _chat(self, trace: bytes, parent: bytes, start: int, end: int, tool_id: str | None, tool: str) -> Span:
-        rng = self.rng
-        tokens = rng.randint(200, 12000)
-        attrs: dict[str, object] = {
-            "gen_ai__operation__name": "chat", "gen_ai__provider__name": self.provider,
-            "gen_ai__request__model": self.model, "gen_ai__response__model": self.response_model,
-            "gen_ai__response__id": f"chatcmpl-{rng.getrandbits(96):024x}",
-            "gen_ai__conversation__id": self.id, "gen_ai__request__temperature": 0.2, "gen_ai__request__top_p": 1.0,
-            "gen_ai__request__max_tokens": 1024, "gen_ai__request__seed": 7, "gen_ai__output__type": "text",
-            "gen_ai__response__finish_reasons": ["tool_call" if tool_id else "stop"],
-            "gen_ai__usage__input_tokens": tokens, "gen_ai__usage__output_tokens": rng.randint(10, 900),
-            "gen_ai__usage__cache_read__input_tokens": tokens // 2, "gen_ai__agent__name": SERVICES[self.service],
-            "server__address": "api.example.com", "server__port": 443, "user__id": self.user,
-            "session__id": self.id[:16], "app__tier": "gold" if rng.random() < 0.3 else "free",
-            "app__region": rng.choice(["eu", "us", "ap"]), "app__attempt": 1, "app__experiment": "b12",
-            "gen_ai__response__time_to_first_chunk": round(rng.random(), 3), "gen_ai__request__stream": True,
-        }
-        if self.text is not None:
-            answer = self._say("assistant", "tool_call" if tool_id else "text", id=tool_id, tool=tool)
-            attrs["gen_ai__input__messages"] = orjson.dumps(self.messages).decode()
-            attrs["gen_ai__output__messages"] = orjson.dumps([answer | {"finish_reason": "stop"}]).decode()
-            self.messages.append(answer)
-        return _span(trace, rng.randbytes(8), parent, f"chat {self.model}", 3, start, end, **attrs)
+        self.messages: list[Message] = []
+        self.input_tokens = self.output_tokens = 0
 
     def turn(self) -> list[Span]:
         rng = self.rng
+        self.input_tokens = self.output_tokens = 0
         trace, root, tool = rng.randbytes(16), rng.randbytes(8), rng.choice(TOOLS)
         tool_id, begin = f"call_{rng.getrandbits(48):012x}", self.clock
         if self.text is not None:
-            self.messages.append(self._say("user"))
-        ms = 1_000_000
-        cuts = [begin + rng.randint(1, 40) * ms]
+            self.messages.append({"role": "user", "parts": [{"type": "text", "content": self.text.make()}]})
+        cuts = [begin + rng.randint(1, 40) * _MS]
         for low, high in ((300, 4000), (5, 200), (10, 900), (1, 30), (300, 5000)):
-            cuts.append(cuts[-1] + rng.randint(low, high) * ms + rng.randrange(ms))
+            cuts.append(cuts[-1] + rng.randint(low, high) * _MS + rng.randrange(_MS))
         first = self._chat(trace, root, cuts[0], cuts[1], tool_id, tool)
-        extra: dict[str, object] = {}
-        if self.text is not None:
-            answer = self._say("tool", "tool_call_response", id=tool_id)
-            extra["gen_ai__tool__call__result"] = answer["parts"][0]["response"]  # type: ignore[index]
-            self.messages.append(answer)
-        action = _span(trace, rng.randbytes(8), root, f"execute_tool {tool}", 1, cuts[2], cuts[3],
-                       gen_ai__operation__name="execute_tool", gen_ai__tool__name=tool, gen_ai__tool__type="function",
-                       gen_ai__tool__call__id=tool_id, gen_ai__conversation__id=self.id, **extra)
+        action = self._tool(trace, root, cuts[2], cuts[3], tool_id, tool)
         second = self._chat(trace, root, cuts[4], cuts[5], None, tool)
-        self.clock = cuts[5] + rng.randint(2000, 60000) * ms
-        agent = _span(trace, root, b"", f"invoke_agent {SERVICES[self.service]}", 1, begin, cuts[5] + ms,
-                      gen_ai__operation__name="invoke_agent", gen_ai__agent__name=SERVICES[self.service],
-                      gen_ai__conversation__id=self.id, user__id=self.user, session__id=self.id[:16])
-        return [first, action, second, agent]
+        self.clock = cuts[5] + rng.randint(2000, 60000) * _MS
+        agent: dict[str, Value] = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": SERVICES[self.service],
+            "gen_ai.conversation.id": self.id,
+            "user.id": self.user,
+            "session.id": self.id[:16],
+        }
+        name = f"invoke_agent {SERVICES[self.service]}"
+        return [
+            first,
+            action,
+            second,
+            _span((trace, root, b""), name, Span.SPAN_KIND_INTERNAL, (begin, cuts[5] + _MS), agent),
+        ]
+
+    def _tool(self, trace: bytes, root: bytes, start: int, end: int, tool_id: str, tool: str) -> Span:
+        attributes: dict[str, Value] = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": tool,
+            "gen_ai.tool.type": "function",
+            "gen_ai.tool.call.id": tool_id,
+            "gen_ai.conversation.id": self.id,
+        }
+        if self.text is not None:
+            answer = self.text.make()
+            part = {"type": "tool_call_response", "id": tool_id, "response": answer}
+            self.messages.append({"role": "tool", "parts": [part]})
+            attributes["gen_ai.tool.call.result"] = answer
+        return _span(
+            (trace, self.rng.randbytes(8), root),
+            f"execute_tool {tool}",
+            Span.SPAN_KIND_INTERNAL,
+            (start, end),
+            attributes,
+        )
+
+    def _chat(self, trace: bytes, parent: bytes, start: int, end: int, tool_id: str | None, tool: str) -> Span:
+        attributes = self._chat_attributes("tool_call" if tool_id else "stop")
+        if self.text is not None:
+            body = self.text.make()
+            part: Message = {"type": "text", "content": body}
+            if tool_id:
+                part = {"type": "tool_call", "id": tool_id, "name": tool, "arguments": {"query": body}}
+            answer: Message = {"role": "assistant", "parts": [part]}
+            attributes["gen_ai.input.messages"] = orjson.dumps(self.messages).decode()
+            attributes["gen_ai.output.messages"] = orjson.dumps([answer | {"finish_reason": "stop"}]).decode()
+            self.messages.append(answer)
+        return _span(
+            (trace, self.rng.randbytes(8), parent),
+            f"chat {self.model}",
+            Span.SPAN_KIND_CLIENT,
+            (start, end),
+            attributes,
+        )
+
+    def _chat_attributes(self, finish: str) -> dict[str, Value]:
+        rng = self.rng
+        tokens = rng.randint(200, 12000)
+        attributes: dict[str, Value] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": self.provider,
+            "gen_ai.request.model": self.model,
+            "gen_ai.response.model": self.response_model,
+            "gen_ai.response.id": f"chatcmpl-{rng.getrandbits(96):024x}",
+            "gen_ai.conversation.id": self.id,
+            "gen_ai.request.temperature": 0.2,
+            "gen_ai.request.top_p": 1.0,
+            "gen_ai.request.max_tokens": 1024,
+            "gen_ai.request.seed": 7,
+            "gen_ai.output.type": "text",
+            "gen_ai.response.finish_reasons": [finish],
+            "gen_ai.usage.input_tokens": tokens,
+            "gen_ai.usage.output_tokens": rng.randint(10, 900),
+            "gen_ai.usage.cache_read.input_tokens": tokens // 2,
+            "gen_ai.agent.name": SERVICES[self.service],
+            "server.address": "api.example.com",
+            "server.port": 443,
+            "user.id": self.user,
+            "session.id": self.id[:16],
+            "app.tier": "gold" if rng.random() < 0.3 else "free",
+            "app.region": rng.choice(["eu", "us", "ap"]),
+            "app.attempt": 1,
+            "app.experiment": "b12",
+            "gen_ai.response.time_to_first_chunk": round(rng.random(), 3),
+            "gen_ai.request.stream": True,
+        }
+        self.input_tokens += tokens
+        self.output_tokens += int(str(attributes["gen_ai.usage.output_tokens"]))
+        return attributes
 
 
-def turns(spans: int, heavy: bool, seed: int, alive: int, start: int, days: int = DAYS) -> Iterator[tuple[int, list[Span]]]:
-    """Yields (service index, spans of one turn) until `spans` spans were made; `alive` conversations interleave."""
-    rng = random.Random(seed)
-    text = _Text(rng) if heavy else None
-    total = max(1, spans // (4 * TURNS))
-    step = days * 86_400_000_000_000 // total
+def _span(
+    ids: tuple[bytes, bytes, bytes],
+    name: str,
+    kind: Span.SpanKind.ValueType,
+    times: tuple[int, int],
+    attributes: Mapping[str, Value],
+) -> Span:
+    trace, span, parent = ids
+    return Span(
+        trace_id=trace,
+        span_id=span,
+        parent_span_id=parent,
+        name=name,
+        kind=kind,
+        start_time_unix_nano=times[0],
+        end_time_unix_nano=times[1],
+        flags=256,
+        attributes=[KeyValue(key=key, value=_value(value)) for key, value in attributes.items()],
+    )
+
+
+def turns(load: Load) -> Iterator[tuple[Conversation, list[Span]]]:
+    """Yields (conversation, spans of one turn) until `spans` spans were made; `alive` conversations interleave."""
+    rng = random.Random(load.seed)
+    text = _Text(rng) if load.heavy else None
+    total = max(1, load.spans // (4 * TURNS))
+    step = int(load.days * DAY) // total
     made = begun = 0
-    open_: list[tuple[Conversation, int]] = []
-    while made < spans:
-        while len(open_) < alive and begun < total + alive:
-            open_.append((Conversation(rng, text, start + begun * step), 0))
+    talks: list[tuple[Conversation, int]] = []
+    while made < load.spans:
+        while len(talks) < load.alive and begun < total + load.alive:
+            talks.append((Conversation(rng, text, load.start + begun * step), 0))
             begun += 1
-        index = rng.randrange(len(open_))
-        talk, count = open_[index]
+        index = rng.randrange(len(talks))
+        talk, count = talks[index]
         batch = talk.turn()
         made += len(batch)
-        open_[index] = (talk, count + 1)
+        talks[index] = (talk, count + 1)
         if count + 1 == TURNS:
-            open_.pop(index)
-        yield talk.service, batch
+            talks.pop(index)
+        yield talk, batch
 
 
-def requests(spans: int, heavy: bool = False, seed: int = 7, alive: int = 1, start: int = DEFAULT_START,
-             days: int = DAYS) -> Iterator[tuple[bytes, int]]:
-    """Yields (serialised ExportTraceServiceRequest, spans in it): at most 512 spans and 4,000,000 bytes each."""
-    pending: dict[int, list[Span]] = {}
-    sizes: dict[int, int] = {}
-    for service, batch in turns(spans, heavy, seed, alive, start, days):
-        size = sum(s.ByteSize() for s in batch)
-        held = pending.setdefault(service, [])
-        if held and (len(held) + len(batch) > MAX_SPANS or sizes[service] + size > MAX_BYTES):
-            yield _request(service, held)
-            pending[service] = held = []
-            sizes[service] = 0
-        held.extend(batch)
-        sizes[service] = sizes.get(service, 0) + size
-    for service, held in pending.items():
-        if held:
-            yield _request(service, held)
+def requests(load: Load) -> Iterator[Request]:
+    """Requests of one service each: at most `request_spans` spans and 4,000,000 bytes."""
+    pending: dict[int, _Held] = {}
+    for talk, batch in turns(load):
+        size = sum(span.ByteSize() for span in batch)
+        held = pending.setdefault(talk.service, _Held())
+        if held.spans and (len(held.spans) + len(batch) > load.request_spans or held.size + size > MAX_BYTES):
+            yield _request(talk.service, held)
+            pending[talk.service] = held = _Held()
+        held.spans.extend(batch)
+        held.size += size
+        held.input_tokens += talk.input_tokens
+        held.output_tokens += talk.output_tokens
+    yield from (_request(service, held) for service, held in pending.items() if held.spans)
 
 
-def _request(service: int, spans: list[Span]) -> tuple[bytes, int]:
+def _request(service: int, held: _Held) -> Request:
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
-    for key, value in (("service.name", SERVICES[service]), ("service.version", "1.4.2"), ("service.namespace", "shop"),
-                       ("deployment.environment.name", "production"), ("telemetry.sdk.language", "python")):
+    for key, value in (
+        ("service.name", SERVICES[service]),
+        ("service.version", "1.4.2"),
+        ("service.namespace", "shop"),
+        ("deployment.environment.name", "production"),
+        ("telemetry.sdk.language", "python"),
+    ):
         resource.resource.attributes.add(key=key).value.string_value = value
     scope = resource.scope_spans.add()
     scope.scope.name, scope.scope.version = "opentelemetry.instrumentation.genai.openai", "1.3b0"
-    scope.spans.extend(spans)
-    return request.SerializeToString(), len(spans)
+    scope.spans.extend(held.spans)
+    return Request(request.SerializeToString(), len(held.spans), held.input_tokens, held.output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a file holds; the token sums are what a store has to give back."""
+
+    requests: int
+    spans: int
+    bytes: int
+    input_tokens: int
+    output_tokens: int
+
+
+def write(path: Path, load: Load) -> Written:
+    """Writes the requests to a file: for each 4 bytes body length, 4 bytes span count (big endian), the body."""
+    made = [0, 0, 0, 0, 0]
+    with path.open("wb") as file:
+        for request in requests(load):
+            file.write(len(request.body).to_bytes(4, "big") + request.spans.to_bytes(4, "big") + request.body)
+            row = (1, request.spans, len(request.body), request.input_tokens, request.output_tokens)
+            made = [total + value for total, value in zip(made, row, strict=True)]
+    return Written(*made)
+
+
+def read(path: Path) -> list[tuple[bytes, int]]:
+    """The requests of a file that `write` made."""
+    found = []
+    with path.open("rb") as file:
+        while head := file.read(8):
+            found.append((file.read(int.from_bytes(head[:4], "big")), int.from_bytes(head[4:], "big")))
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path, help="file of length-prefixed requests (4 bytes, big endian, then the body)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="file of requests, each behind 4 bytes length and 4 bytes span count")
     parser.add_argument("--spans", type=int, default=200_000)
     parser.add_argument("--heavy", action="store_true")
     parser.add_argument("--alive", type=int, default=1)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
-    size = count = 0
-    with args.out.open("wb") as file:
-        for body, spans in requests(args.spans, args.heavy, args.seed, args.alive):
-            file.write(len(body).to_bytes(4, "big") + body)
-            size, count = size + len(body), count + spans
-    print(f"{count} spans, {size} bytes, {size / count:.0f} bytes/span")
+    made = write(args.out, Load(args.spans, args.heavy, args.alive, args.seed))
+    print(f"{made.spans} spans, {made.bytes} bytes, {made.bytes / made.spans:.0f} bytes/span")
 
 
 if __name__ == "__main__":
