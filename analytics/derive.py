@@ -19,7 +19,7 @@ import pyarrow as pa
 from spanfold.analytics.continuation import Continuations, Turn
 from spanfold.analytics.suppression import FILLED, Decision, decide
 from spanfold.analytics.trace_window import Lookup, TraceWindow
-from spanfold.semconv.schema import LINKS, SUPPRESSED
+from spanfold.semconv.schema import LINKS, SPANS, SUPPRESSED
 
 _TREE = ("tenant", "trace_id", "span_id", "parent_span_id", "scope_name", "start_time", "duration_ns",
          "is_candidate", "is_container")  # fmt: skip
@@ -28,6 +28,9 @@ COLUMNS = ("date", *_TREE, *_ROLLED, *FILLED)  # what is read of a span
 STATE = ("has_content", "reason", "merged_into", "fills")  # what was decided before
 
 RollUp = Callable[[pa.Table], dict[dt.date, pa.Table]]  # signed calls (column `sign` +1 / -1) -> rollup rows by day
+
+
+_NO_SPANS = SPANS.append(pa.field("date", pa.date32())).empty_table()
 
 
 @dataclass(slots=True)
@@ -47,14 +50,14 @@ class Deriver:
         self._roll_up = roll_up
 
     def update(
-        self, spans: pa.Table, contexts: Iterable[Mapping[str, Any]], stored_before: set[tuple[str, str]], version: int
+        self, spans: pa.Table | None, contexts: Iterable[Mapping[str, Any]], stored_before: set[tuple[str, str]], version: int
     ) -> Derived:
         """`spans`: new rows with a `date` column; `contexts`: their context rows (with `date`); `stored_before`:
         (tenant, trace_id) of those traces that held spans before; `version`: the manifest that will hold the result."""
         derived = Derived()
         rows = list(contexts)
         with_content = {(r["tenant"], r["trace_id"], r["span_id"]) for r in rows}
-        fresh = _frame(spans, with_content)
+        fresh = _frame(_NO_SPANS if spans is None else spans, with_content)
         touching = fresh.filter(pl.col("is_candidate")).select("tenant", "trace_id").unique()
         if stored_before:  # an old trace may hold candidates whose parents come only now
             late = pl.DataFrame(sorted(stored_before), schema=["tenant", "trace_id"], orient="row")

@@ -32,7 +32,7 @@ class RollUp:
             return {}
         self._learn(signed)
         self._connection.register("signed_calls", signed)
-        rows = self._connection.execute(self._sql).to_arrow_table()
+        rows = self._connection.sql(self._sql).to_arrow_table()
         self._connection.unregister("signed_calls")
         out = {}
         for day in pc.unique(rows["date"]).to_pylist():

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from spanfold.exporter.fold import Place
 from spanfold.exporter.lake import EPOCH_DAY, partition_day
-from spanfold.semconv.normalise import LogContent, assemble
+from spanfold.semconv.events import LogContent, assemble
 from spanfold.semconv.records import SpanContent
 
 Key = tuple[str, str, str]  # tenant, trace_id, span_id

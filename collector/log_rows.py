@@ -19,8 +19,9 @@ from spanfold.collector.span_rows import Located, partition_days, private_column
 from spanfold.exporter.identity import Identities, IdentityRuns, record_identities
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.semconv import log_records, normalise
-from spanfold.semconv.records import LogBatch, binary_parts
+from spanfold.semconv.records import LogBatch
 from spanfold.semconv.schema import LOGS
+from spanfold.semconv.value_columns import binary_parts
 
 if TYPE_CHECKING:
     from spanfold.collector.pipeline import Batch, Entry

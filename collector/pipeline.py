@@ -97,7 +97,7 @@ class Pipeline:
         for entry in entries:
             by_signal[entry[1].signal].append(entry)
         logs = log_rows.read(by_signal["logs"], self._join, self.runs["logs"]) if by_signal["logs"] else None
-        spans = span_rows.read(by_signal["traces"], self.runs["spans"]) if by_signal["traces"] else None
+        spans = span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key) if by_signal["traces"] else None
         points = metric_rows.read(by_signal["metrics"], self.runs["metrics"]) if by_signal["metrics"] else None
         folded = []
         for place, content in [*self._span_contents(spans), *self._join.ready(flush=flush)]:
@@ -147,6 +147,9 @@ class Pipeline:
     def _located(self, tenant: str, day: dt.date, item_id: bytes) -> tuple[bytes, int, int] | None:
         at = self._tenants[tenant].rows.where(day, item_id) if tenant in self._tenants else None
         return (at.block_id, at.offset, at.length) if at else None
+
+    def _fingerprint_key(self, tenant: str) -> bytes:
+        return self._keyring.hash_key(tenant, "fingerprint")
 
     def _tenant(self, name: str) -> _Tenant:
         tenant = self._tenants.get(name)

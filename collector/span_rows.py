@@ -18,8 +18,9 @@ from spanfold.exporter.fold import Place
 from spanfold.exporter.identity import Identities, IdentityRuns, span_identities, tenant_hash
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.semconv import keep, normalise
-from spanfold.semconv.records import SpanBatch, SpanContent, binary_parts
+from spanfold.semconv.records import SpanBatch, SpanContent
 from spanfold.semconv.schema import SPANS
+from spanfold.semconv.value_columns import binary_parts
 
 if TYPE_CHECKING:
     from spanfold.collector.pipeline import Batch, Entry
@@ -113,10 +114,10 @@ def private_columns(rows: HasPrivate, located: Located) -> pa.Table:
     return table
 
 
-def read(entries: Sequence[Entry], runs: IdentityRuns) -> SpanRows:
+def read(entries: Sequence[Entry], runs: IdentityRuns, hash_key: Callable[[str], bytes]) -> SpanRows:
     """Rows of the spans that are not stored yet. Raises ValueError if a body is not a valid request."""
     source = decode.decode_spans([record for _, record in entries])
-    meaning = normalise.normalise_spans(source)
+    meaning = normalise.normalise_spans(source, hash_key=hash_key)
     kept = keep.keep_spans(source, meaning.fields, meaning.content_keys, unparsed=meaning.unparsed)
     identities, traces = _identities(source)
     fresh, counters, quality = _fresh(source, identities, runs)

@@ -106,19 +106,22 @@ class Folding:
             for day, rows in days.items()
             if rows.num_rows
         ]
-        runs = self._add_identities(batch, version)
+        runs, merged = self._add_identities(batch, version)
         pending = self._pipeline.pending() or after
         self.lake.commit(
-            files, journal=(after.segment, after.offset), pending=(pending.segment, pending.offset),
+            files, removed=merged, journal=(after.segment, after.offset), pending=(pending.segment, pending.offset),
             runs={kind: tuple(run.paths) for kind, run in runs.items()}, counters=batch.counters,
         )  # fmt: skip
         self._pipeline.runs = runs
 
-    def _add_identities(self, batch: Batch, version: int) -> dict[str, IdentityRuns]:
-        runs = dict(self._pipeline.runs)
+    def _add_identities(self, batch: Batch, version: int) -> tuple[dict[str, IdentityRuns], list[str]]:
+        """(runs with the identities of this batch, run files that were merged away)."""
+        runs, merged = dict(self._pipeline.runs), []
         for kind, parts in batch.identities.items():
-            runs[kind] = runs[kind].add(_distinct(Identities.concat(parts), runs[kind]), f"{kind}-{version:08d}")
-        return runs
+            fresh = _distinct(Identities.concat(parts), runs[kind])
+            runs[kind], gone = runs[kind].add(fresh, f"{kind}-{version:08d}")
+            merged += gone
+        return runs, merged
 
     def publish(self) -> None:
         """Makes the newest manifest readable, unless it is already."""

@@ -1,5 +1,5 @@
--- Hourly rollup rows of calls that begin (sign 1) or cease (sign -1) to count. {priced} is the priced relation of
--- sql/cost.sql over them. Sums are exact: deltas of any batching add up to what a rebuild gives.
+-- Hourly rollup rows of calls that begin (sign 1) or cease (sign -1) to count, over the priced relation of
+-- sql/cost.sql. Sums are exact: deltas of any batching add up to what a rebuild gives.
 SELECT
     date, time_bucket(INTERVAL 1 HOUR, start_time) AS hour, tenant, project, service_name, environment, provider,
     coalesce(response_model, request_model) AS model, operation, key_label,
