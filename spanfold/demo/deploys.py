@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha1
+from typing import TypedDict
 
 from spanfold.demo.world import DEPLOYS, SERVICES, STORY_DAYS
 
-DeployRow = dict[str, str | int]
+
+class DeployRow(TypedDict):
+    """A deploy as plain JSON values."""
+
+    id: str
+    pr_number: int
+    title: str
+    commit_sha: str
+    author: str
+    service: str
+    version: str
+    environment: str
+    completed_at: str  # ISO 8601, UTC
 
 
 def sha_of(service: str, version: str) -> str:
@@ -16,7 +29,7 @@ def sha_of(service: str, version: str) -> str:
 
 
 def demo_deploys(today: date) -> list[DeployRow]:
-    """Deploys of the story that ends on `today` (day 30), oldest first; `completed_at` is ISO 8601 in UTC."""
+    """Deploys of the story that ends on `today` (day 30), oldest first."""
     rows: list[DeployRow] = []
     for deploy in DEPLOYS:
         day = today - timedelta(days=STORY_DAYS - deploy.day)
