@@ -1,0 +1,114 @@
+"""Which SQL text a user may run: exactly one SELECT over the public views, judged on DuckDB's own parse tree.
+
+The first of three fences; the sandbox settings of the connection and of the process stand behind it. The type of the
+statement is not enough: DuckDB 2.0 calls `WITH x AS (COPY ... TO ...) SELECT` a SELECT. So every node of the tree must
+be of a kind that only reads, every table must be known, and every table function must be on a list.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+SCHEMAS = {"main", "lake", "book", "meta", "temp"}  # all of a snapshot: "copy as SQL" names its steps too
+READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+TABLE_FUNCTIONS = {
+    "generate_series", "histogram", "histogram_values", "json_each", "json_tree", "pg_timezone_names",
+    "pragma_table_info", "range", "repeat", "repeat_row", "summary", "unnest",
+}  # fmt: skip
+CATALOG_TABLES = {("information_schema", "tables"), ("information_schema", "columns")}
+LEAKING_FUNCTIONS = {"current_setting", "getenv", "json_serialize_plan", "read_text", "read_blob", "write_log"}
+MAX_TEXT = 100_000
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_ ]*\Z")  # nothing that could name a file
+
+
+class Refused(Exception):
+    """The text may not run; the message says why, in words for its author."""
+
+
+def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Raise Refused unless `text` is one statement that only reads the snapshot attached to `connection`."""
+    if len(text) > MAX_TEXT:
+        raise Refused(f"the query is longer than {MAX_TEXT} characters")
+    try:
+        statements = connection.extract_statements(text)
+    except duckdb.Error as error:
+        raise Refused(str(error)) from error
+    if len(statements) != 1:
+        raise Refused(f"the text holds {len(statements)} statements: give exactly one SELECT")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        kind = str(statements[0].type).rsplit(".", 1)[-1]
+        raise Refused(f"only SELECT is allowed here, this is {kind}")
+    tree = _parse(connection, text)
+    _check_tree(tree["statements"], _tables(connection))
+
+
+def _parse(connection: duckdb.DuckDBPyConnection, text: str) -> Any:
+    try:
+        tree = json.loads(connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchall()[0][0])
+    except RecursionError:
+        raise Refused("the query is nested too deeply") from None
+    if tree["error"]:
+        raise Refused(str(tree.get("error_message", "the query could not be read")))
+    return tree
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
+    """(schema, name) of every view and table that may be read, lower case."""
+    found = connection.execute(
+        "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal "
+        "UNION ALL SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal"
+    ).fetchall()
+    return {(schema.lower(), name.lower()) for schema, name in found if schema.lower() in SCHEMAS} | CATALOG_TABLES
+
+
+def _check_tree(tree: Any, tables: set[tuple[str, str]]) -> None:
+    nodes = list(_nodes(tree))
+    own = {name for node in nodes for name in _cte_names(node)}
+    if bad := sorted(name for name in own if not _IDENTIFIER.match(name)):
+        raise Refused(f"{bad[0]!r} is not a plain name for a part of a query")
+    for node in nodes:
+        kind = node.get("type")
+        if isinstance(kind, str) and kind.endswith("_NODE") and kind not in READING_NODES:
+            raise Refused("only SELECT is allowed here, also inside WITH")
+        if kind == "BASE_TABLE":
+            _check_table(node, tables, own)
+        elif kind == "TABLE_FUNCTION":
+            name = str(node["function"]["function_name"]).lower()
+            if name not in TABLE_FUNCTIONS:
+                raise Refused(f"the table function {name} is not allowed here")
+        elif "function_name" in node and str(node["function_name"]).lower() in LEAKING_FUNCTIONS:
+            raise Refused(f"the function {node['function_name']} is not allowed here")
+
+
+def _check_table(node: dict[str, Any], tables: set[tuple[str, str]], own: set[str]) -> None:
+    path = [str(part).lower() for part in node["qualified_name"]["path"]]
+    name, schema = path[-1], path[-2] if len(path) > 1 else None
+    if schema is None:
+        known = name in own or any(name == table for where, table in tables if where in ("main", "temp"))
+    else:
+        known = (schema, name) in tables
+    if not known:
+        raise Refused(f"there is no table or view {'.'.join(path)!r} here: `SHOW TABLES` lists them")
+
+
+def _cte_names(node: dict[str, Any]) -> list[str]:
+    entries = (node.get("cte_map") or {}).get("map") or []
+    names = [str(entry["key"]).lower() for entry in entries]
+    return [*names, str(node["cte_name"]).lower()] if node.get("cte_name") else names
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object of the tree; without recursion, because depth is up to the author of the text."""
+    waiting = [tree]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
