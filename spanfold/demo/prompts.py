@@ -300,7 +300,7 @@ TEMPLATES: dict[str, Template] = {
             "not "
             "judge people. Leave small talk out.",
             'Transcript of the meeting of {held}, {minutes} minutes, led by {lead}. Team "{team}".\n'
-            'Transcript:\n"{transcript}"',
+            "<transcript>\n{transcript}\n</transcript>",
             _notes,
         ),
         Template(
