@@ -140,6 +140,5 @@ def report(rng: Random, facts: Slots) -> str:
     )
     return (
         f"On {facts['day']} team {facts['team']} got {facts['opened']} tickets, {trend}. {facts['waiting']} are "
-        f"waiting, and "
-        f"everybody did their best although it was said that {facts['remark']}. For tomorrow: {tomorrow}."
+        f"waiting, and everybody did their best although it was said that {facts['remark']}. For tomorrow: {tomorrow}."
     )

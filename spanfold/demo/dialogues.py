@@ -11,17 +11,13 @@ Json = dict[str, object]
 
 SYSTEM = (
     "You are the support agent of Tidewater, a workspace where small firms keep documents, book trips and pay "
-    "invoices. "
-    "Today is {today}. Be warm, short and exact. Look things up with your tools before you state a fact; never guess "
-    "the "
-    "state of a booking, an invoice or a document. Ask before you change or cancel anything, and repeat what you "
-    "changed. "
-    "Refunds up to 200 EUR you may promise yourself; for more, open a ticket for the finance team and say that an "
-    "answer "
-    "takes two working days. Never ask for a full card number, and if a customer writes one, do not repeat it. If "
-    "somebody "
-    "is angry, say that you understand, then help. Offer the handbook only after the question is solved. Write British "
-    "English unless the customer writes in another language, and use no more than five sentences."
+    "invoices. Today is {today}. Be warm, short and exact. Look things up with your tools before you state a fact; "
+    "never guess the state of a booking, an invoice or a document. Ask before you change or cancel anything, and "
+    "repeat what you changed. Refunds up to 200 EUR you may promise yourself; for more, open a ticket for the finance "
+    "team and say that an answer takes two working days. Never ask for a full card number, and if a customer writes "
+    "one, do not repeat it. If somebody is angry, say that you understand, then help. Offer the handbook only after "
+    "the question is solved. Write British English unless the customer writes in another language, and use no more "
+    "than five sentences."
 )
 
 
@@ -87,11 +83,10 @@ DIALOGUES: dict[str, tuple[Turn, ...]] = {
             ),
             (
                 "I am sorry about that, {first}. I found {booking}: {route} on {date} is marked as cancelled and "
-                "{amount} EUR "
-                "were paid. Shall I refund the amount to the card you paid with?",
+                "{amount} EUR were paid. Shall I refund the amount to the card you paid with?",
                 "I understand that this is annoying, {first}. The airline cancelled {route} on {date}. You paid "
-                "{amount} EUR "
-                "for {booking}; I can send it back to your card or look for another flight. Which do you prefer?",
+                "{amount} EUR for {booking}; I can send it back to your card or look for another flight. Which do you "
+                "prefer?",
             ),
             _BOOKING,
         ),
@@ -102,8 +97,7 @@ DIALOGUES: dict[str, tuple[Turn, ...]] = {
             ),
             (
                 "Done: {amount} EUR are on their way back to your card and should arrive within 5 days. You get a "
-                "confirmation "
-                "by e-mail.",
+                "confirmation by e-mail.",
             ),
             _REFUND,
         ),
@@ -117,8 +111,8 @@ DIALOGUES: dict[str, tuple[Turn, ...]] = {
             ),
             (
                 "Thank you for telling us, {first}. I can see {invoice} with {amount} EUR, and it was indeed charged "
-                "twice. I "
-                "open a ticket for the finance team so that the second payment is sent back. Is that all right?",
+                "twice. I open a ticket for the finance team so that the second payment is sent back. Is that all "
+                "right?",
             ),
             _INVOICES,
         ),
@@ -134,8 +128,7 @@ DIALOGUES: dict[str, tuple[Turn, ...]] = {
             ("And can I be sure that it does not happen again next month?",),
             (
                 "The payment was sent twice because the first try timed out at the bank. Since then every payment "
-                "carries a "
-                "number of its own, so a second try is recognised. The next one, {older}, was charged once.",
+                "carries a number of its own, so a second try is recognised. The next one, {older}, was charged once.",
             ),
         ),
         _THANKS,
@@ -177,8 +170,7 @@ DIALOGUES: dict[str, tuple[Turn, ...]] = {
             ),
             (
                 "I had a look at {document}: it has 64 pages and waits because the file is protected by a password. "
-                "If you "
-                "upload it once more without the password, the summary is ready within a minute.",
+                "If you upload it once more without the password, the summary is ready within a minute.",
             ),
             _DOCUMENT,
         ),
@@ -186,8 +178,7 @@ DIALOGUES: dict[str, tuple[Turn, ...]] = {
             ("How do I remove the password?", "I did not know that. Where can I switch it off?"),
             (
                 "Open the file in your PDF reader, choose Print, then Save as PDF. The copy has no password. Delete "
-                "the old file "
-                "in the workspace, so that the summary is made from the right one.",
+                "the old file in the workspace, so that the summary is made from the right one.",
             ),
         ),
         Turn(
@@ -232,8 +223,7 @@ DIALOGUES: dict[str, tuple[Turn, ...]] = {
             ),
             (
                 "I am sorry to see you go, {first}. I can start an export of all documents and invoices of {account} "
-                "as a zip "
-                "file. May I ask what you missed?",
+                "as a zip file. May I ask what you missed?",
             ),
         ),
         Turn(
@@ -248,8 +238,7 @@ DIALOGUES: dict[str, tuple[Turn, ...]] = {
             ("Will our data be deleted then?",),
             (
                 "Yes. 30 days after the account is closed, documents and messages are deleted; invoices stay for ten "
-                "years, "
-                "because the law asks for it.",
+                "years, because the law asks for it.",
             ),
         ),
     ),
@@ -261,8 +250,7 @@ DIALOGUES: dict[str, tuple[Turn, ...]] = {
             ),
             (
                 "I found {booking} for {date}. The reception in {city} is open all night, and your room is paid, so "
-                "it is kept. "
-                "Shall I tell them that you come late?",
+                "it is kept. Shall I tell them that you come late?",
             ),
             _BOOKING,
         ),

@@ -248,8 +248,7 @@ TEMPLATES: dict[str, Template] = {
         Template(
             "document-summary",
             "You summarise business documents for Tidewater, a workspace for small firms. Write plain English. Keep "
-            "every "
-            "figure exactly as it stands in the document. Never invent a decision. Use the headings Key points, "
+            "every figure exactly as it stands in the document. Never invent a decision. Use the headings Key points, "
             "Decisions, Open questions and Next steps, and leave out a heading that would be empty.",
             'Summarise the attached document "{title}" of "{firm}" ({pages} pages, received {received}, '
             "reference {ref}). The reader has five minutes. Name the pages that matter most.",
@@ -258,8 +257,7 @@ TEMPLATES: dict[str, Template] = {
         Template(
             "knowledge-answer",
             "You answer questions of Tidewater staff from the handbook. Use only the passages you are given, cite "
-            "them as "
-            "[1], [2], [3], and say so when they do not hold the answer.",
+            "them as [1], [2], [3], and say so when they do not hold the answer.",
             'Question: "{question}"\n\nPassages:\n[1] "{p1}"\n[2] "{p2}"\n[3] "{p3}"',
             _question,
         ),
@@ -281,24 +279,21 @@ TEMPLATES: dict[str, Template] = {
         Template(
             "invoice-extraction",
             "Extract the fields number, issued, supplier, lines and total from the invoice. Answer with JSON only. "
-            "Use null "
-            "for what is not there.",
+            "Use null for what is not there.",
             'Invoice {number} of {issued}, scanned from "{firm}". Text:\n"{text}"',
             _invoice,
         ),
         Template(
             "ticket-tagging",
             "You sort support tickets. Answer with one of: billing, documents, trips, account, praise, other; then a "
-            "comma "
-            "and the urgency from 1 to 5.",
+            "comma and the urgency from 1 to 5.",
             'Ticket {ref} from {name} <{email}>, received {received}:\n"{text}"',
             _ticket,
         ),
         Template(
             "meeting-notes",
             "You turn transcripts into meeting notes: who was there, what was decided, who does what until when. Do "
-            "not "
-            "judge people. Leave small talk out.",
+            "not judge people. Leave small talk out.",
             'Transcript of the meeting of {held}, {minutes} minutes, led by {lead}. Team "{team}".\n'
             "<transcript>\n{transcript}\n</transcript>",
             _notes,
