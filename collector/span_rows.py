@@ -65,6 +65,7 @@ class SpanRows:
         return Place(
             tenant=values["tenant"], trace_id=values["trace_id"], span_id=values["span_id"], date=self.day(row),
             start_time=values["start_time"], hints=hints, service=values["service_name"],
+            is_call=bool(values["is_candidate"]),
         )  # fmt: skip
 
     def contents(self) -> list[tuple[Place, SpanContent]]:
@@ -93,7 +94,16 @@ class SpanRows:
         batch.counters.update(self.counters)
 
 
-_PLACE = ("tenant", "trace_id", "span_id", "start_time", "conversation_id", "session_id", "service_name")
+_PLACE = (
+    "tenant",
+    "trace_id",
+    "span_id",
+    "start_time",
+    "conversation_id",
+    "session_id",
+    "service_name",
+    "is_candidate",
+)
 _PRIVATE = ("private_block", "private_offset", "private_length")
 
 

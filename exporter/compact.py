@@ -67,8 +67,13 @@ def due(manifest: Manifest, *, everything: bool = False) -> list[Merge]:
 def merge(lake: Lake, work: Merge) -> FileEntry:
     """Writes the merged file; the caller commits it in place of the old ones."""
     tables = [read_table(lake.data, file) for file in work.files]
-    rows = _MEANING.get(work.table, _together)(pa.concat_tables([t.cast(TABLES[work.table]) for t in tables]))
+    rows = merged_rows(work.table, pa.concat_tables([t.cast(TABLES[work.table]) for t in tables]))
     return lake.write(work.table, work.day, rows, level=work.level)
+
+
+def merged_rows(table: str, rows: pa.Table) -> pa.Table:
+    """The rows of several files of one table and day, as they stand in one."""
+    return _MEANING[table](rows) if table in _MEANING else rows
 
 
 def _full(file: FileEntry) -> bool:
@@ -85,10 +90,6 @@ def _limited(files: Sequence[FileEntry]) -> list[FileEntry]:
             break
         out.append(file)
     return out
-
-
-def _together(rows: pa.Table) -> pa.Table:
-    return rows
 
 
 def _by_time(rows: pa.Table) -> pa.Table:

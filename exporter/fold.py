@@ -73,6 +73,7 @@ class Place:
     start_time: dt.datetime
     hints: tuple[str, ...] = ()  # conversation, session: where a known prefix is likely
     service: str | None = None
+    is_call: bool = True  # only calls continue one another
 
 
 @dataclass(slots=True)

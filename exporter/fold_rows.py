@@ -46,6 +46,7 @@ class RowWriter:
         tools_id: bytes | None, system_id: bytes | None,
     ) -> None:  # fmt: skip
         place = folded.place
+        answer = answer if place.is_call else None
         beside = folded.tools.chars if folded.tools and tools_id else 0
         beside += folded.lead.chars if folded.lead and system_id else 0
         self._contexts.append(

@@ -12,6 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from spanfold.exporter.manifest import FileEntry, Manifest, manifest_dir, read_c
 from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
 
 EPOCH_DAY = dt.date(1970, 1, 1)  # where spans go whose own start time is not believable
+_SYNC_THREADS = 8
 GRACE_SECONDS = 900  # how long replaced files stay for readers of older manifests
 KEEP_MANIFESTS = 20
 
@@ -32,6 +34,14 @@ _NO_DICTIONARY = {
     "trace_id", "span_id", "parent_span_id", "start_time", "start_nanos", "duration_ns", "response_id", "tool_call_id",
     "message_id", "content_id", "parent_id", "match_id", "path", "anchors", "head", "answer_key", "answer_gram", "ct",
     "block_id", "ids_hash", "private_block", "offset", "private_offset", "log_id", "point_id", "ttft_ms",
+}  # fmt: skip
+
+
+# Readers skip row groups by these; the statistics of the others only make footers long.
+_STATISTICS = {
+    "tenant", "trace_id", "start_time", "time", "hour", "service_name", "operation", "provider", "request_model",
+    "response_model", "status", "is_candidate", "session_id", "conversation_id", "key_label", "thread_id", "message_id",
+    "depth", "name", "revision",
 }  # fmt: skip
 
 
@@ -50,20 +60,22 @@ class Lake:
         self.manifest = read_current(data)
         self._sequence = 0
         self._touched: set[Path] = set()
+        self._unsynced: list[Path] = []
         self._remove_orphans()
 
     def close(self) -> None:
         self._lock.close()
 
     def write(self, table: str, day: dt.date, rows: pa.Table, *, level: int = 0) -> FileEntry:
-        """Writes one durable file that no reader sees yet."""
+        """Writes one file that no reader sees yet and that `commit` makes durable."""
         version = self.manifest.version + 1
         self._sequence += 1
         name = f"{version:08d}-{self._sequence:04d}.parquet"
         path = f"lake/{table}/gen={self.manifest.generation}/date={day.isoformat()}/{name}"
         target = self.data / path
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        size, checksum = _write_parquet(target, table, rows, level)
+        size, checksum = _write_parquet(target.with_suffix(".tmp"), table, rows, level)
+        self._unsynced.append(target)
         self._touched |= {target.parent, target.parent.parent, target.parent.parent.parent}
         return FileEntry(
             table=table, date=day.isoformat(), path=path, rows=rows.num_rows, bytes=size, checksum=checksum,
@@ -81,8 +93,7 @@ class Lake:
         counters: Mapping[str, int] | None = None,
     ) -> Manifest:
         """Makes the added files count and the removed ones not, in one step. `counters` are added to the totals."""
-        sync_dirs([*self._touched, self.data / "lake"])
-        self._touched = set()
+        self._make_durable()
         now, gone = time.time_ns(), set(removed)
         totals = dict(self.manifest.counters)
         for key, value in (counters or {}).items():
@@ -102,6 +113,17 @@ class Lake:
         self.manifest, self._sequence = manifest, 0
         self._forget_old()
         return manifest
+
+    def _make_durable(self) -> None:
+        """Syncs the written files (together: the disk takes many at once), renames them, syncs their directories."""
+        with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+            for _ in pool.map(_sync_file, [target.with_suffix(".tmp") for target in self._unsynced]):
+                pass
+            for target in self._unsynced:
+                target.with_suffix(".tmp").rename(target)
+            for _ in pool.map(lambda directory: sync_dirs([directory]), [*self._touched, self.data / "lake"]):
+                pass
+        self._unsynced, self._touched = [], set()
 
     def _still_held(self, now: int) -> list[tuple[str, int]]:
         """Removed files whose grace period goes on; the others are deleted (they count for no kept manifest)."""
@@ -145,22 +167,22 @@ def _write_parquet(target: Path, table: str, rows: pa.Table, level: int) -> tupl
         compression="none" if plain else "zstd",
         compression_level=None if plain else (3 if level == 0 else 9),
         use_dictionary=[] if plain else [name for name in schema.names if name not in _NO_DICTIONARY],
-        write_statistics=not plain or ["tenant"],
+        write_statistics=[name for name in schema.names if name in _STATISTICS],
         row_group_size=16_384 if table in ("messages", "contexts") else 65_536,
         data_page_version="1.0",
     )
     raw = buffer.getvalue()
-    temporary = target.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(target, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write(raw)
+    return raw.size, xxhash.xxh3_128_hexdigest(raw)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        view = memoryview(raw)
-        while view:
-            view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    temporary.rename(target)
-    return raw.size, xxhash.xxh3_128_hexdigest(raw)
 
 
 def _lock(data: Path):  # type: ignore[no-untyped-def]

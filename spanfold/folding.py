@@ -26,7 +26,7 @@ from spanfold.collector.dead_letters import DeadLetters
 from spanfold.collector.journal_reader import JournalReader, trim
 from spanfold.collector.pipeline import Batch, Entry, Pipeline
 from spanfold.collector.segments import Position
-from spanfold.exporter import compact
+from spanfold.exporter import compact, repack
 from spanfold.exporter.fold import Place
 from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.keys import Keyring
@@ -141,6 +141,11 @@ class Folding:
             made += 1
             if made >= MERGES_A_STEP and not everything:
                 break
+        if everything:
+            for day in repack.days_to_repack(self.lake):
+                work_ = repack.repack(self.lake, self._keyring, self._settings.content, day)
+                self.lake.commit(work_.added, removed=work_.removed)
+                made += 1
         return made
 
     def crowded(self) -> bool:

@@ -74,6 +74,7 @@ def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path: Path) -
 def test_a_flipped_byte_in_a_file_is_an_error_and_not_a_wrong_number(tmp_path: Path, lake: Lake) -> None:
     """DuckDB and pyarrow return silently wrong values here; the manifest's checksum does not (F12)."""
     entry = lake.write("redactions", DAY, rows(1000))
+    lake.commit([entry])
     raw = bytearray((tmp_path / entry.path).read_bytes())
     raw[len(raw) // 3] ^= 1
     (tmp_path / entry.path).write_bytes(raw)
