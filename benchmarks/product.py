@@ -21,7 +21,7 @@ from spanfold.exporter.manifest import read_current
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_PARTS = ("collect", "fold", "dashboard")  # words of the command lines; what has none of them is the supervisor
+_PARTS = ("collect", "fold", "dashboard")  # verbs in the command lines; what has none of them is the supervisor
 
 
 class Failed(Exception):
@@ -171,7 +171,7 @@ def _read(pid: int) -> _Process | None:
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except (FileNotFoundError, ProcessLookupError):
         return None
-    part = next((part for part in _PARTS if any(part in word.split("/")[-1] for word in words)), "supervisor")
+    part = next((part for part in _PARTS if part in words), "supervisor")
     cpu = sum(int(ticks) for ticks in fields[11:15]) / _TICK
     return _Process(pid, int(fields[1]), part, cpu, resident)
 
