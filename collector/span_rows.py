@@ -59,26 +59,32 @@ class SpanRows:
     def day(self, row: int) -> dt.date:
         return EPOCH_DAY + dt.timedelta(days=int(self.days[row]))
 
-    def place(self, row: int) -> Place:
-        values = {name: self.table[name][row].as_py() for name in _PLACE}
-        hints = tuple(values[name] for name in ("conversation_id", "session_id") if values[name])
-        return Place(
-            tenant=values["tenant"], trace_id=values["trace_id"], span_id=values["span_id"], date=self.day(row),
-            start_time=values["start_time"], hints=hints, service=values["service_name"],
-            is_call=bool(values["is_candidate"]),
-        )  # fmt: skip
-
     def contents(self) -> list[tuple[Place, SpanContent]]:
         """Contents with their places, in order of start, so that a history meets its beginning first."""
-        out = [(self.place(content.row), content) for content in self.found]
+        places = self._places([content.row for content in self.found])
+        out = list(zip(places, self.found, strict=True))
         return sorted(out, key=lambda item: item[0].start_time)
 
     def places(self) -> list[tuple[Place, SpanContent | None]]:
         """Every GenAI span with its content or None."""
         found = {content.row: content for content in self.found}
-        rows = pc.is_valid(self.table["operation"]).to_numpy(zero_copy_only=False)
-        out = [(self.place(row), found.get(row)) for row in sorted({*np.flatnonzero(rows).tolist(), *found})]
+        genai = pc.is_valid(self.table["operation"]).to_numpy(zero_copy_only=False)
+        rows = sorted({*np.flatnonzero(genai).tolist(), *found})
+        out = [(place, found.get(row)) for place, row in zip(self._places(rows), rows, strict=True)]
         return sorted(out, key=lambda item: item[0].start_time)
+
+    def _places(self, rows: Sequence[int]) -> list[Place]:
+        facts = self.table.select(_PLACE).take(pa.array(rows, pa.int64())).to_pydict()
+        return [
+            Place(
+                tenant=tenant, trace_id=trace, span_id=span, date=self.day(row), start_time=start,
+                hints=tuple(hint for hint in (conversation, session) if hint), service=service,
+                is_call=bool(is_call),
+            )
+            for row, tenant, trace, span, start, conversation, session, service, is_call in zip(
+                rows, *facts.values(), strict=True
+            )
+        ]  # fmt: skip
 
     def finish(self, batch: Batch, located: Located) -> None:
         """Puts the rows into the batch, by day."""

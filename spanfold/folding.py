@@ -34,6 +34,7 @@ from spanfold.exporter.lake import Lake
 from spanfold.exporter.manifest import write_durably
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
+from spanfold.exporter.retention import expired
 from spanfold.semconv.schema import QUALITY
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
@@ -159,8 +160,17 @@ class Folding:
         pending = Position(*self.lake.manifest.pending)
         trim(
             self._settings.data / "journal", min(self._position, pending),
-            self._settings.journal_window_seconds, self._settings.journal_max_bytes,
+            self._settings.journal_window_seconds, self._settings.journal_window_bytes,
         )  # fmt: skip
+
+    def retain(self) -> int:
+        """Drops the days that are over their time. Gives the number of files."""
+        if self._settings.retention_days is None:
+            return 0
+        gone = expired(self.lake.manifest, self._settings.retention_days, dt.datetime.now(dt.UTC).date())
+        if gone:
+            self.lake.commit([], removed=[f.path for f in gone], counters={"expired_files": len(gone)})
+        return len(gone)
 
     def close(self) -> None:
         self._publisher.close()
@@ -267,6 +277,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
                 folding.compact()
             if began - trimmed > 10:
                 folding.trim_journal()
+                folding.retain()
                 trimmed = began
             stop.wait(max(0.0, settings.fold_interval_seconds - (time.monotonic() - began)))
     finally:
