@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from spanfold.semconv.anyvalue import plain
-from spanfold.semconv.records import AttributeColumns, LogBatch, Record, Resource, SpanBatch
+from spanfold.semconv.origins import read_origin
+from spanfold.semconv.records import LogBatch, Record, Resource, SpanBatch, attribute_columns
 
 _SPAN = {
     "trace_id": pa.binary(), "span_id": pa.binary(), "parent_span_id": pa.binary(), "trace_state": pa.string(),
@@ -34,19 +33,21 @@ _LOG = {
 def walk_spans(records: Sequence[Record]) -> SpanBatch:
     """As `decode.decode_spans`. Raises ValueError if a body is not a valid request."""
     rows, attributes, origins = _walk(records, ExportTraceServiceRequest, "spans", _span_row)
-    return SpanBatch(columns=_table(rows, _SPAN), attributes=_attributes(attributes), origins=origins)
+    return SpanBatch(columns=_table(rows, _SPAN), attributes=attribute_columns(attributes), origins=origins)
 
 
 def walk_logs(records: Sequence[Record]) -> LogBatch:
     """As `decode.decode_logs`. Raises ValueError if a body is not a valid request."""
     rows, attributes, origins = _walk(records, ExportLogsServiceRequest, "logs", _log_row)
-    return LogBatch(columns=_table(rows, _LOG), attributes=_attributes(attributes), origins=origins)
+    return LogBatch(columns=_table(rows, _LOG), attributes=attribute_columns(attributes), origins=origins)
 
 
 def _walk(
     records: Sequence[Record], request: Any, signal: str, row: Any
 ) -> tuple[list[Any], list[Any], list[Resource]]:
-    rows, attributes, origins = [], [], []
+    rows: list[dict[str, Any]] = []
+    attributes: list[Any] = []
+    origins: list[Resource] = []
     items = {"spans": "spans", "logs": "log_records"}[signal]
     for record in records:
         try:
@@ -58,22 +59,8 @@ def _walk(
                 for item in getattr(scope, items):
                     rows.append(row(item) | {"origin": len(origins)})
                     attributes.append(item.attributes)
-                origins.append(_origin(record, resource, scope))
+                origins.append(read_origin(record, resource, scope))
     return rows, attributes, origins
-
-
-def _origin(record: Record, resource: Any, scope: Any) -> Resource:
-    return Resource(
-        attributes={entry.key: plain(entry.value) for entry in resource.resource.attributes},
-        schema_url=resource.schema_url,
-        scope_name=scope.scope.name,
-        scope_version=scope.scope.version,
-        scope_attributes={entry.key: plain(entry.value) for entry in scope.scope.attributes},
-        scope_schema_url=scope.schema_url,
-        tenant=record.tenant,
-        key_label=record.key_label,
-        received_ns=record.received_ns,
-    )
 
 
 def _span_row(span: Any) -> dict[str, Any]:
@@ -99,16 +86,3 @@ def _log_row(log: Any) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]], types: dict[str, pa.DataType]) -> pa.Table:
     return pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in types.items()})
-
-
-def _attributes(lists: list[Any]) -> AttributeColumns:
-    last = [{entry.key: entry.value.SerializeToString() for entry in entries} for entries in lists]
-    keys = list(dict.fromkeys(key for row in last for key in row))
-    code = {key: index for index, key in enumerate(keys)}
-    return AttributeColumns(
-        length=len(lists),
-        keys=keys,
-        codes=np.array([code[key] for row in last for key in row], np.int32),
-        rows=np.repeat(np.arange(len(lists)), [len(row) for row in last]),
-        values=pa.array([raw for row in last for raw in row.values()], pa.binary()),
-    )

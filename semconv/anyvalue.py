@@ -18,7 +18,8 @@ SAFE_INTEGER = 2**53  # beyond it a reader that knows only doubles (JavaScript) 
 def parse_any_value(raw: bytes) -> AnyValue:
     """The message, by protobuf's own parser. Raises ValueError on malformed bytes."""
     try:
-        return AnyValue.FromString(raw)
+        value: AnyValue = AnyValue.FromString(raw)
+        return value
     except DecodeError as error:
         raise ValueError(f"not a valid OTLP AnyValue: {error}") from error
 

@@ -128,19 +128,17 @@ def _hidden(
     private = np.array([privacy.is_private(key) for key in keys], np.bool_)[codes]
     speaking = np.array([privacy.content_like(key) for key in keys], np.bool_)[codes]
     scalar = (tags == INT) | (tags == DOUBLE) | (tags == BOOL) | (tags == 0)
-    out = private | (speaking & ~scalar)
+    out: NDArray[np.bool_] = private | (speaking & ~scalar)
     open_ = ~out & ~taken & ~understood
-    _mark(out, _long_texts(attributes, np.flatnonzero(open_ & (tags == STRING))))
-    _mark(out, _large(attributes, np.flatnonzero(open_ & ~scalar & (tags != STRING))))
-    out &= ~understood & ~taken
-    for key in {key for _, key in unparsed}:
-        at = attributes.positions(key)
-        out[at[np.isin(attributes.rows[at], [row for row, other in unparsed if other == key])]] = True
-    return out
-
-
-def _mark(flags: NDArray[np.bool_], at: Rows) -> None:
-    flags[at] = True
+    out[_long_texts(attributes, np.flatnonzero(open_ & (tags == STRING)))] = True
+    out[_large(attributes, np.flatnonzero(open_ & ~scalar & (tags != STRING)))] = True
+    out &= ~understood
+    rows: dict[str, list[int]] = {}
+    for row, key in unparsed:
+        rows.setdefault(key, []).append(row)
+    for key, odd in rows.items():
+        out[attributes.positions_in(key, odd)] = True
+    return out & ~taken
 
 
 def _long_texts(attributes: AttributeColumns, at: Rows) -> Rows:

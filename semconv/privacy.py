@@ -18,7 +18,7 @@ CLEAR_JSON = 1024  # so may a list or map whose JSON is longer
 _READABLE = 6  # bytes that read as text of at least this length; shorter than any e-mail address or card number
 
 _PRIVATE = re.compile(
-    r"exception\.(message|stacktrace)|error\.(message|stack)|code\.stacktrace|db\.statement|db\.query\.(text|parameter\..*)"
+    r"exception\.(message|stacktrace)|error\.(message|stack|stack_?trace)|code\.stacktrace|db\.statement|db\.query\.(text|parameter\..*)"
     r"|http\.(request|response)\.(body|header)(\..*)?|url\.query"
 )
 _CLEAR = frozenset(("db.query.summary",))
@@ -31,13 +31,14 @@ def _words_of(text: str) -> frozenset[str]:
 
 _SPEAKS = _words_of(  # anywhere in a key: the value is content, unless the key ends in a word of _ABOUT
     "prompt prompts completion completions message messages content contents input inputs output outputs instruction "
-    "instructions transcript command commands"
+    "instructions transcript command commands chunk chunks embedding embeddings"
 )
+_COUNTED = _words_of("token tokens usage cost")  # anywhere: the value is a number, whatever it counts
 _SAID = _words_of(  # at the end of a key
     "msg argument arguments args kwargs parameters result results request response responses answer answers question "
     "questions query text texts document documents body conversation history ctx thinking thought thoughts reasoning "
-    "choices payload template caption summary utterance blocks chunk chunks description explanation stacktrace stack "
-    "traceback"
+    "choices payload template caption summary utterance blocks description explanation error errors err str stacktrace "
+    "stack traceback values vector tools definitions schema events params"
 )
 _ABOUT = _words_of(
     "id ids name names model models type types kind role roles count tokens length size version format formats reason "
@@ -55,7 +56,7 @@ def is_private(key: str) -> bool:
 def content_like(key: str) -> bool:
     """Does this key's name say that its texts, lists and maps are what somebody said?"""
     words = [word.lower() for word in _WORDS.findall(key)]
-    if not words or key in _CLEAR or words[-1] in _ABOUT:
+    if not words or key in _CLEAR or words[-1] in _ABOUT or not _COUNTED.isdisjoint(words):
         return False
     return words[-1] in _SAID or not _SPEAKS.isdisjoint(words)
 

@@ -6,7 +6,7 @@ A batch keeps the raw `AnyValue` bytes of every attribute beside dictionary code
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from spanfold.semconv import value_columns
 from spanfold.semconv.anyvalue import decode_any_value
 from spanfold.semconv.value_columns import BOOL, DOUBLE, INT, STRING, Rows
+from spanfold.semconv.value_columns import binary_parts as binary_parts
 
 
 class Record(Protocol):
@@ -110,7 +111,14 @@ class AttributeColumns:
     def of_kind(self, key: str, kind: int) -> Rows:
         """Positions in `values` of the values of this kind under this key."""
         at = self.positions(key)
-        return at[self.tags[at] == kind]
+        found: Rows = at[self.tags[at] == kind]
+        return found
+
+    def positions_in(self, key: str, rows: Collection[int]) -> Rows:
+        """Positions in `values` under this key in these rows."""
+        at = self.positions(key)
+        found: Rows = at[np.isin(self.rows[at], np.array(list(rows), np.int64))]
+        return found
 
     def raw_at(self, at: Rows) -> pa.BinaryArray:
         """The AnyValue bytes at these positions."""
@@ -123,29 +131,35 @@ class AttributeColumns:
     def integers(self, key: str) -> tuple[Rows, NDArray[np.int64]]:
         """(rows, numbers): ints, whole doubles and numeric strings; anything else is not a number and left out."""
         at = self.positions(key)
-        if len(at) and bool((self.tags[at] == INT).all()):
-            return self.rows[at], value_columns.integers(self.raw_at(at))
-        rows, numbers = self.numbers(key)
+        known = self.tags[at] == INT
+        out = np.zeros(len(at), np.int64)
+        out[known] = value_columns.integers(self.raw_at(at[known]))
+        others = np.flatnonzero(~known)
+        numbers = self._numbers_at(at[others])
         whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2.0**63)
-        return rows[whole], numbers[whole].astype(np.int64)
+        out[others[whole]] = numbers[whole].astype(np.int64)
+        known[others[whole]] = True
+        return self.rows[at[known]], out[known]
 
     def numbers(self, key: str) -> tuple[Rows, NDArray[np.float64]]:
         """(rows, doubles): ints, doubles and numeric strings under this key."""
         at = self.positions(key)
-        tags = self.tags[at]
-        out = np.full(len(at), np.nan)
-        ints, decimals = tags == INT, tags == DOUBLE
+        numbers = self._numbers_at(at)
+        known = ~np.isnan(numbers) | (self.tags[at] == DOUBLE)
+        return self.rows[at[known]], numbers[known]
+
+    def _numbers_at(self, at: Rows) -> NDArray[np.float64]:
+        """The values at these positions as doubles; NaN where one is no number."""
+        tags, out = self.tags[at], np.full(len(at), np.nan)
+        ints, decimals, spelled = tags == INT, tags == DOUBLE, np.flatnonzero(tags == STRING)
         out[ints] = value_columns.integers(self.raw_at(at[ints]))
         out[decimals] = value_columns.doubles(self.raw_at(at[decimals]))
-        known = ints | decimals
-        spelled = np.flatnonzero(tags == STRING)
         for i, text in zip(spelled, self.text_at(at[spelled]).to_pylist(), strict=True):
             try:
                 out[i] = float(text)
-                known[i] = True
             except ValueError:
                 continue
-        return self.rows[at[known]], out[known]
+        return out
 
     def booleans(self, key: str) -> tuple[Rows, NDArray[np.bool_]]:
         """(rows, flags): booleans, and the strings "true"/"false" in any case."""
@@ -238,6 +252,19 @@ class SpanContent:
     tools: list[dict[str, Any]] | None = None
     pieces: int = 1  # revision: grows with the pieces of content known
     notes: list[str] = field(default_factory=list)  # what could not be understood (kinds for data quality)
+
+
+def attribute_columns(lists: Sequence[Iterable[Any]]) -> AttributeColumns:
+    """The columns of these lists of protobuf `KeyValue` messages, one list a row."""
+    last = [{entry.key: entry.value.SerializeToString() for entry in entries} for entries in lists]
+    codes: dict[str, int] = {}
+    return AttributeColumns(
+        length=len(lists),
+        codes=np.array([codes.setdefault(key, len(codes)) for row in last for key in row], np.int32),
+        keys=list(codes),
+        rows=np.repeat(np.arange(len(lists)), [len(row) for row in last]),
+        values=value_columns.canonical(pa.array([raw for row in last for raw in row.values()], pa.binary())),
+    )
 
 
 def scatter(length: int, rows: Rows, values: Any, kind: pa.DataType) -> pa.Array:

@@ -177,8 +177,10 @@ LOGS = pa.schema(
     [
         ("trace_id", _TEXT),
         ("span_id", _TEXT),
-        ("time", _TIME),
+        ("time", _TIME),  # where the sender gave none: the observed time
+        ("time_nanos", pa.uint16()),  # 0..999, what microseconds cannot hold
         ("observed_time", _TIME),
+        ("observed_nanos", pa.uint16()),
         ("severity_number", pa.int32()),
         ("severity_text", _TEXT),
         ("event_name", _TEXT),
@@ -205,6 +207,7 @@ METRICS = pa.schema(
         ("start_time", _TIME),
         ("time", _TIME),
         ("value", pa.float64()),
+        ("value_int", _INT),  # the same where the sender gave an integer
         ("count", _INT),
         ("sum", pa.float64()),
         ("min", pa.float64()),
@@ -213,10 +216,16 @@ METRICS = pa.schema(
             "buckets",
             _TEXT,
         ),  # JSON: explicit {bounds, counts}, exponential {scale, zero_count, positive, negative} or quantiles
+        ("exemplars", _TEXT),  # JSON array of {value, time_unix_nano, trace_id, span_id, attributes}
+        ("metadata", _TEXT),  # JSON object or NULL
         *_ORIGIN,
+        ("session_id", _TEXT),
+        ("user_id", _TEXT),
         ("attributes", _TEXT),
+        ("attributes_typed", _TEXT),
         ("flags", pa.uint32()),
-        ("point_id", _ID),  # keyed hash of the point: a resent point is stored once
+        ("point_id", _ID),  # hash of the point: a resent point is stored once
+        *_PRIVATE,  # {"attributes": {...}, "exemplars": [...]}
     ]
 )
 

@@ -33,18 +33,19 @@ class Listed:
 def read_events(lists: pa.ListArray, understood: Understood) -> Listed:
     """Raw Event messages (list<binary>) to JSON `{name, time_unix_nano, attributes, dropped_attributes_count}`."""
     texts: list[str | None] = [None] * len(lists)
-    out = Listed(pa.nulls(0, pa.string()))
+    private: dict[int, list[dict[str, Any]]] = {}
+    failures: dict[int, str] = {}
     for row, raw in _filled(lists):
         clear = []
         for index, event in enumerate(map(Span.Event.FromString, raw)):
             attributes = {entry.key: plain(entry.value) for entry in event.attributes}
             if isinstance(message := attributes.get("exception.message"), str):
-                out.failures[row] = message
+                failures[row] = message
             kept = {key: value for key, value in attributes.items() if not understood(row, event.name, key)}
             entry = {"name": event.name, "time_unix_nano": event.time_unix_nano}
-            clear.append(entry | _divided(kept, index, row, out.private) | _dropped(event))
+            clear.append(entry | _divided(kept, index, row, private) | _dropped(event))
         texts[row] = json_text(clear)
-    return Listed(pa.array(texts, pa.string()), out.private, out.failures)
+    return Listed(pa.array(texts, pa.string()), private, failures)
 
 
 def read_links(lists: pa.ListArray) -> Listed:

@@ -128,7 +128,7 @@ def _plain_scalars(values: pa.BinaryArray) -> NDArray[np.bool_]:
     """Which values are unset or exactly one well-formed scalar field."""
     offsets, data = binary_parts(values)
     tags, starts, lengths = kinds(values), offsets[:-1], np.diff(offsets)
-    plain = (tags == DOUBLE) & (lengths == 9) | (lengths == 0)
+    plain: NDArray[np.bool_] = ((tags == DOUBLE) & (lengths == 9)) | (lengths == 0)
     if not len(data):
         return plain
     last = data[np.maximum(offsets[1:] - 1, 0)]
