@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,24 +46,19 @@ def keep_spans(
     content_keys: Collection[str],
     *,
     unparsed: Sequence[tuple[int, str]] = (),
-    event_keys: Collection[tuple[str, str]] = (),
+    event_content: Mapping[tuple[int, int], Collection[str]] = MappingProxyType({}),
 ) -> Kept:
     """The columns of schema.SPANS that hold what was sent, and the private rest.
 
     `fields` are the normaliser's columns, with which promoted attributes are compared. Values under `content_keys`
     are in the content store and left out here, except in the rows of `unparsed` (row, key), where nobody understood
-    them. `event_keys` (event name, attribute key) says the same of span events.
+    them. `event_content` names the keys that were understood of single span events: (row, place in the list) -> keys.
     """
     columns, private = _own_columns(batch), Privates()
     bits, taken = promoted(batch.attributes, fields)
     columns["promoted"] = pa.array(bits)
     columns |= keep_attributes(batch.attributes, taken, content_keys, unparsed, private)
-    loose, pairs = frozenset(unparsed), frozenset(event_keys)
-
-    def understood(row: int, name: str, key: str) -> bool:
-        return (name, key) in pairs and (row, key) not in loose
-
-    events = read_events(flat(batch.columns["events"]), understood)
+    events = read_events(flat(batch.columns["events"]), event_content)
     links = read_links(flat(batch.columns["links"]))
     columns |= {"events": events.column, "links": links.column}
     private.add("events", events.private)

@@ -257,11 +257,12 @@ class SpanContent:
 def attribute_columns(lists: Sequence[Iterable[Any]]) -> AttributeColumns:
     """The columns of these lists of protobuf `KeyValue` messages, one list a row."""
     last = [{entry.key: entry.value.SerializeToString() for entry in entries} for entries in lists]
-    codes: dict[str, int] = {}
+    keys = dict.fromkeys(key for row in last for key in row)
+    index = {key: code for code, key in enumerate(keys)}
     return AttributeColumns(
         length=len(lists),
-        codes=np.array([codes.setdefault(key, len(codes)) for row in last for key in row], np.int32),
-        keys=list(codes),
+        keys=list(keys),
+        codes=np.array([index[key] for row in last for key in row], np.int32),
         rows=np.repeat(np.arange(len(lists)), [len(row) for row in last]),
         values=value_columns.canonical(pa.array([raw for row in last for raw in row.values()], pa.binary())),
     )

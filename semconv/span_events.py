@@ -5,7 +5,7 @@ Most spans have none; those that have some are read one by one, with protobuf's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from spanfold.semconv.anyvalue import jsonable, needs_type, plain, to_otlp_json
 from spanfold.semconv.privacy import must_hide
 from spanfold.semconv.records import json_text
-
-Understood = Callable[[int, str, str], bool]  # row, event name, attribute key: does the content store hold this value?
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +28,11 @@ class Listed:
     failures: dict[int, str] = field(default_factory=dict)
 
 
-def read_events(lists: pa.ListArray, understood: Understood) -> Listed:
-    """Raw Event messages (list<binary>) to JSON `{name, time_unix_nano, attributes, dropped_attributes_count}`."""
+def read_events(lists: pa.ListArray, understood: Mapping[tuple[int, int], Collection[str]]) -> Listed:
+    """Raw Event messages (list<binary>) to JSON `{name, time_unix_nano, attributes, dropped_attributes_count}`.
+
+    `understood`: (row, place in the list) -> attribute keys that the content store holds; they are left out.
+    """
     texts: list[str | None] = [None] * len(lists)
     private: dict[int, list[dict[str, Any]]] = {}
     failures: dict[int, str] = {}
@@ -41,7 +42,8 @@ def read_events(lists: pa.ListArray, understood: Understood) -> Listed:
             attributes = {entry.key: plain(entry.value) for entry in event.attributes}
             if isinstance(message := attributes.get("exception.message"), str):
                 failures[row] = message
-            kept = {key: value for key, value in attributes.items() if not understood(row, event.name, key)}
+            elsewhere = understood.get((row, index), ())
+            kept = {key: value for key, value in attributes.items() if key not in elsewhere}
             entry = {"name": event.name, "time_unix_nano": event.time_unix_nano}
             clear.append(entry | _divided(kept, index, row, private) | _dropped(event))
         texts[row] = json_text(clear)
