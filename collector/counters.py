@@ -1,7 +1,7 @@
 """How many items and requests were accepted, rejected and refused, by signal.
 
-offered = accepted + rejected + refused. Rejected will never succeed (bad ids, bad bytes, too large); refused may be sent
-again. A request that could not be read counts as a request with no items.
+offered = accepted + rejected + refused. Rejected will never succeed (bad ids, bad bytes, too large); refused may be
+sent again. A request that could not be read counts as a request with no items.
 """
 
 from __future__ import annotations

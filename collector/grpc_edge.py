@@ -1,4 +1,4 @@
-"""OTLP over gRPC. The server hands over raw bytes, so that a body that does not parse is INVALID_ARGUMENT: grpcio itself
+"""OTLP over gRPC. The server hands over raw bytes, so that a body that does not parse is INVALID_ARGUMENT: grpcio
 would answer INTERNAL. Bodies over the limit, compressed or not, grpcio refuses with RESOURCE_EXHAUSTED before we see
 them; services we do not have, it answers with UNIMPLEMENTED."""
 

@@ -10,12 +10,14 @@ import contextlib
 import os
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from spanfold.collector.errors import RecordDamaged
 from spanfold.collector.segments import (
     HEADER_BYTES,
+    SIGNALS,
     Ciphers,
     Header,
     JournalKeys,
@@ -68,16 +70,6 @@ class JournalReader:
             if after is None:
                 return chunk.records, position
             position = after
-
-    def received_ns(self, position: Position) -> int | None:
-        """When the record at `position` was received; None if there is none yet."""
-        numbers = segment_numbers(self._directory)
-        position = _reachable(position, numbers)
-        header = self._header(position)
-        while header is None and position.segment < (numbers[-1] if numbers else 0):
-            position = Position(min(n for n in numbers if n > position.segment), 0)
-            header = self._header(position)
-        return header.received_ns if header else None
 
     def close(self) -> None:
         if self._open is not None:
@@ -141,9 +133,7 @@ class JournalReader:
 
     def _rest(self, position: Position) -> bytes:
         descriptor = self._descriptor(position.segment)
-        if descriptor < 0:
-            return b""
-        return os.pread(descriptor, max(0, os.fstat(descriptor).st_size - position.offset), position.offset)
+        return _after(descriptor, position.offset) if descriptor >= 0 else b""
 
     def _is_stuck(self, position: Position) -> bool:
         """Whether bytes that are no whole frame have stood here for longer than any write takes."""
@@ -189,3 +179,49 @@ def trim(directory: Path, folded: Position, keep_seconds: float, keep_bytes: int
         total -= stat.st_size
         removed += 1
     return removed
+
+
+@dataclass(slots=True)
+class Backlog:
+    """What stands in a journal from a position on."""
+
+    items: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIGNALS, 0))
+    requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIGNALS, 0))
+    bytes: int = 0
+    oldest_ns: int | None = None  # time of receipt of the first record
+
+
+def backlog(directory: Path, position: Position) -> Backlog:
+    """Counts records by their headers alone: no key, and no byte of the bodies is read. Damage is passed over."""
+    found = Backlog()
+    numbers = segment_numbers(directory)
+    position = _reachable(position, numbers)
+    for number in (n for n in numbers if n >= position.segment):
+        for header in _headers(segment_path(directory, number), position.offset if number == position.segment else 0):
+            found.items[header.signal] += header.items
+            found.requests[header.signal] += 1
+            found.bytes += header.frame_bytes
+            found.oldest_ns = found.oldest_ns or header.received_ns
+    return found
+
+
+def _headers(path: Path, offset: int) -> Iterator[Header]:
+    try:
+        file = path.open("rb", buffering=0)
+    except FileNotFoundError:  # trimmed meanwhile
+        return
+    with file:
+        while True:
+            raw = os.pread(file.fileno(), HEADER_BYTES, offset)
+            header = parse_header(raw)
+            if header is None:
+                again = resync(_after(file.fileno(), offset), 0) if any(raw) else None
+                if again is None:
+                    return
+                offset, header = offset + again.offset, again.header
+            yield header
+            offset += header.frame_bytes
+
+
+def _after(descriptor: int, offset: int) -> bytes:
+    return os.pread(descriptor, max(0, os.fstat(descriptor).st_size - offset), offset)

@@ -1,4 +1,4 @@
-"""The one way in: a request of any signal, in any encoding, over any transport, becomes a journal record or an answer."""
+"""The one way in: a request of any signal, encoding and transport becomes a journal record or an answer."""
 
 from __future__ import annotations
 

@@ -225,16 +225,3 @@ def durable_end(directory: Path) -> Position:
     if not numbers:
         return Position(0, 0)
     return Position(numbers[-1], segment_end(segment_path(directory, numbers[-1])))
-
-
-def items_after(directory: Path, position: Position) -> dict[str, tuple[int, int]]:
-    """(items, requests) of each signal in the records from `position` on."""
-    totals = dict.fromkeys(SIGNALS, (0, 0))
-    for number in segment_numbers(directory):
-        if number < position.segment:
-            continue
-        start = position.offset if number == position.segment else 0
-        for frame in frames(segment_path(directory, number).read_bytes(), start):
-            items, requests = totals[frame.header.signal]
-            totals[frame.header.signal] = (items + frame.header.items, requests + 1)
-    return totals

@@ -15,9 +15,10 @@ from spanfold.collector.counters import Counters
 from spanfold.collector.grpc_edge import GrpcEdge
 from spanfold.collector.http_edge import HttpEdge, OtlpApp
 from spanfold.collector.journal import SEGMENT_BYTES, Journal, JournalRecord, Position
+from spanfold.collector.journal_reader import backlog
 from spanfold.collector.limits import Limits
 from spanfold.collector.requests import Intake
-from spanfold.collector.segments import JournalKeys, items_after, segment_numbers
+from spanfold.collector.segments import JournalKeys, segment_numbers
 from spanfold.collector.signals import ALL
 
 STATUS_SECONDS = 0.5
@@ -105,8 +106,9 @@ class Collector:
     def _count_since(self, position: list[int] | None) -> None:
         """Counts what was acknowledged after the last status was written, when the process before this was killed."""
         if position is not None:
-            for signal, (items, requests) in items_after(self._options.data / "journal", Position(*position)).items():
-                self.counters.add(signal, "accepted", items, requests)
+            since = backlog(self._options.data / "journal", Position(*position))
+            for signal, items in since.items.items():
+                self.counters.add(signal, "accepted", items, since.requests[signal])
 
 
 def run(

@@ -1,0 +1,156 @@
+"""The verbs that run Spanfold and look after it: up, collect, fold, dashboard, status, flush, init."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from spanfold.cli import with_settings
+from spanfold.errors import ChildFailed, SpanfoldError
+
+if TYPE_CHECKING:
+    from spanfold.settings import Settings
+
+_host = click.option("--host", help="Address to listen on (loopback only).  [default: 127.0.0.1]")
+_grpc_port = click.option("--grpc-port", type=click.IntRange(0, 65535), help="OTLP/gRPC.  [default: 4317]")
+_http_port = click.option("--http-port", type=click.IntRange(0, 65535), help="OTLP/HTTP.  [default: 4318]")
+_dashboard_port = click.option("--dashboard-port", type=click.IntRange(1, 65535), help="Dashboard.  [default: 8501]")
+
+
+@click.command()
+@with_settings("host", "grpc_port", "http_port", "dashboard_port")
+@_host
+@_grpc_port
+@_http_port
+@_dashboard_port
+@click.option("--demo", is_flag=True, help="Send 30 days of demo traffic once everything runs.")
+def up(settings: Settings, demo: bool) -> None:
+    """Run everything in the foreground until SIGTERM or Ctrl-C."""
+    from spanfold.running import run_all
+
+    _refuse_other_hosts(settings)
+    if not run_all(settings, demo=demo, tell=_tell):
+        raise ChildFailed("a part did not end cleanly: its messages are above")
+
+
+@click.command()
+@with_settings("host", "grpc_port", "http_port")
+@_host
+@_grpc_port
+@_http_port
+def collect(settings: Settings) -> None:
+    """Receive OTLP into the journal."""
+    from spanfold.collector.limits import Limits
+    from spanfold.collector.server import CollectorOptions, run
+    from spanfold.exporter.keys import Keyring
+
+    _refuse_other_hosts(settings)
+    stop = _stop_on_signals()
+    settings.data.mkdir(parents=True, exist_ok=True)
+    options = CollectorOptions(
+        data=settings.data, host=settings.host, grpc_port=settings.grpc_port, http_port=settings.http_port,
+        journal_max_bytes=settings.journal_max_bytes, disk_floor_bytes=settings.disk_floor_bytes,
+        limits=Limits(request_bytes=settings.max_request_bytes, in_flight_bytes=settings.in_flight_bytes),
+    )  # fmt: skip
+    run(
+        options, Keyring.open(settings.data / "keys"), stop,
+        lambda c: _tell(f"OTLP/gRPC {settings.host}:{c.grpc_port}  OTLP/HTTP http://{settings.host}:{c.http_port}"),
+    )  # fmt: skip
+
+
+@click.command()
+@with_settings()
+def fold(settings: Settings) -> None:
+    """Fold the journal into the lake and publish snapshots."""
+    stop = _stop_on_signals()
+    from spanfold.folding import run
+
+    run(settings, stop)
+
+
+@click.command()
+@with_settings("host", "dashboard_port")
+@_host
+@_dashboard_port
+def dashboard(settings: Settings) -> None:
+    """Serve the dashboard and the read API."""
+    from spanfold.dashboard_server import run
+
+    _refuse_other_hosts(settings)
+    run(settings)
+
+
+@click.command()
+@with_settings()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(settings: Settings, as_json: bool) -> None:
+    """Say what was accepted, folded and published, and what is wrong."""
+    from spanfold.status import gather
+
+    gathered = gather(settings.data)
+    if as_json:
+        click.echo(json.dumps(gathered, indent=2))
+        return
+    for name in ("accepted", "rejected", "refused", "journaled", "folded"):
+        click.echo(f"{name:<12} {gathered[name]:>14,}")
+    lag, age = gathered["lag"], gathered["snapshot_age_seconds"]
+    click.echo(f"{'lag':<12} {lag['items']:>14,} items, {lag['bytes']:,} bytes, {lag['seconds']:.1f} s")
+    click.echo(f"{'snapshot':<12} {'none yet' if age is None else f'{age:.1f} s old':>14}")
+    for name, process in gathered["processes"].items():
+        restarts = f", {process['restarts']} restarts" if process.get("restarts") else ""
+        click.echo(f"{name:<12} {process['state']:>14}{restarts}")
+    for stage, error in gathered["errors"].items():
+        click.echo(f"error in {stage}: {error['last']} ({error['count']})")
+    for piece in gathered["damaged"]:
+        click.echo(f"damaged: {piece['path']} ({piece['bytes']:,} bytes)")
+
+
+@click.command()
+@with_settings()
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait.")
+def flush(settings: Settings, timeout: float) -> None:
+    """Return when everything accepted before is in the snapshot."""
+    from spanfold.flushing import flush as wait_for_flush
+
+    began = time.monotonic()
+    wait_for_flush(settings, timeout)
+    _tell(f"flushed in {time.monotonic() - began:.2f} s")
+
+
+@click.command()
+@with_settings()
+@click.option("--force", is_flag=True, help="Write over an existing spanfold.toml.")
+def init(settings: Settings, force: bool) -> None:
+    """Write a spanfold.toml with every setting, commented out."""
+    from spanfold.settings import FILE_NAME, example_file
+
+    settings.data.mkdir(parents=True, exist_ok=True)
+    path = settings.data / FILE_NAME
+    if path.exists() and not force:
+        raise SpanfoldError(f"{path} exists: edit it, or write over it with --force")
+    path.write_text(example_file())
+    click.echo(f"wrote {path}; start with: spanfold up --data {settings.data}")
+
+
+def _refuse_other_hosts(settings: Settings) -> None:
+    from spanfold.settings import require_loopback
+
+    require_loopback(settings.host)
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stdout, flush=True)

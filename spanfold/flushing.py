@@ -1,0 +1,64 @@
+"""`spanfold flush`: returns when everything accepted before it is in the snapshot."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from pathlib import Path
+
+from spanfold.collector.lock import is_held
+from spanfold.collector.segments import durable_end
+from spanfold.errors import NotFlushed
+from spanfold.settings import Settings
+from spanfold.status import read_run_file
+
+_POLL_SECONDS = 0.02
+
+
+def flush(settings: Settings, timeout: float) -> None:
+    """Asks the running folder, or folds here when none runs. Raises NotFlushed after `timeout` seconds."""
+    position = durable_end(settings.data / "journal")
+    request = {"token": uuid.uuid4().hex, "position": list(position)}
+    path = settings.data / "run" / "flush"
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if _nobody_folds(settings.data) and _fold_here(settings):
+            return
+        done = read_run_file(settings.data, "folder").get("flushed")
+        if done == request["token"]:
+            return
+        if _token(path) in (None, done):  # the flush before ours had its turn
+            _ask(path, request)
+        time.sleep(_POLL_SECONDS)
+    raise NotFlushed(f"not everything was in the snapshot after {timeout:g} s: spanfold status shows how far it is")
+
+
+def _nobody_folds(data: Path) -> bool:
+    """No folder runs, and no supervisor is about to start one again."""
+    return not is_held(data / "run" / "folder.lock") and not is_held(data / "run" / "up.lock")
+
+
+def _fold_here(settings: Settings) -> bool:
+    from spanfold.exporter.errors import LakeLocked
+    from spanfold.folding import fold_to_end
+
+    try:
+        fold_to_end(settings)
+    except LakeLocked:  # one was started since we looked
+        return False
+    return True
+
+
+def _ask(path: Path, request: dict[str, object]) -> None:
+    temporary = path.with_name(f"flush.{request['token']}")
+    temporary.write_text(json.dumps(request))
+    temporary.rename(path)
+
+
+def _token(path: Path) -> str | None:
+    try:
+        token: str = json.loads(path.read_text())["token"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    return token

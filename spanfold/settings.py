@@ -1,0 +1,203 @@
+"""Settings: defaults < spanfold.toml < SPANFOLD_* environment < flags.
+
+The fields of `Settings` are the one table: name, default and meaning of each stand together, and the example file is
+generated from them. They are read here once and passed into the stages as values.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from types import NoneType
+from typing import Any, cast, get_args, get_type_hints
+
+from spanfold.errors import HostRefused, SettingInvalid
+
+FILE_NAME = "spanfold.toml"
+CONFIG_VARIABLE = "SPANFOLD_CONFIG"
+PREFIX = "SPANFOLD_"
+_NOT_SETTINGS = frozenset({CONFIG_VARIABLE, "SPANFOLD_ROOT_KEY"})  # of the same prefix, read elsewhere
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+def _about(meaning: str, check: Callable[[Any], bool] | None = None) -> dict[str, Any]:
+    return {"meaning": meaning, "check": check}
+
+
+def _port(value: int) -> bool:
+    return 0 <= value < 65536
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _not_negative(value: float) -> bool:
+    return value >= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one data directory."""
+
+    data: Path = field(default=Path("spanfold-data"), metadata=_about("where everything is kept"))
+    host: str = field(default="127.0.0.1", metadata=_about("address to listen on; loopback only"))
+    grpc_port: int = field(default=4317, metadata=_about("OTLP over gRPC", _port))
+    http_port: int = field(default=4318, metadata=_about("OTLP over HTTP, /healthz and /metrics", _port))
+    dashboard_port: int = field(default=8501, metadata=_about("dashboard and read API", _port))
+
+    content: str = field(
+        default="encrypted",
+        metadata=_about(
+            "what people and models said is kept: encrypted | plain | none",
+            lambda value: value in ("encrypted", "plain", "none"),
+        ),
+    )
+    redaction_enabled: bool = field(
+        default=True, metadata=_about("replace e-mail addresses, card numbers, keys and the like before storing")
+    )
+
+    max_request_bytes: int = field(
+        default=64 << 20, metadata=_about("largest request, before and after decompression", _positive)
+    )
+    in_flight_bytes: int = field(
+        default=512 << 20, metadata=_about("requests being worked on; more are told to come back", _positive)
+    )
+    journal_max_bytes: int = field(
+        default=16 << 30, metadata=_about("refuse requests when the journal would grow past this", _positive)
+    )
+    journal_window_bytes: int = field(
+        default=4 << 30, metadata=_about("folded records are kept for replay up to this size", _not_negative)
+    )
+    journal_window_seconds: float = field(default=86_400.0, metadata=_about("and up to this age", _not_negative))
+    disk_floor_bytes: int = field(
+        default=256 << 20,
+        metadata=_about("refuse requests when less is free on the disk (5 % of it, if that is less)", _not_negative),
+    )
+
+    fold_interval_seconds: float = field(default=0.25, metadata=_about("how often the journal is looked at", _positive))
+    chunk_bytes: int = field(
+        default=32 << 20, metadata=_about("most journal bytes folded at once; decides the memory of `fold`", _positive)
+    )
+    quiet_seconds: float = field(
+        default=5.0, metadata=_about("how long content in log records waits for its span", _not_negative)
+    )
+    retention_days: int | None = field(
+        default=None, metadata=_about("drop days older than this; unset keeps all", _positive)
+    )
+
+
+def _kind(hint: Any) -> type:
+    """The type of a field's value, None aside."""
+    kinds: list[type] = [kind for kind in get_args(hint) if kind is not NoneType]
+    return kinds[0] if kinds else hint
+
+
+_FIELDS = {setting.name: setting for setting in fields(Settings)}
+_KINDS = {name: _kind(hint) for name, hint in get_type_hints(Settings).items()}
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force. `flags` holds those given on the command line; None means not given.
+
+    Raises SettingInvalid, naming where the value came from and what it may be.
+    """
+    values = {name: value for name, value in flags.items() if value is not None}
+    from_environment = _from_environment(environ)
+    data = values.get("data") or from_environment.get("data") or _FIELDS["data"].default
+    merged: dict[str, object] = {}
+    path = _find_file(environ, Path(str(data)))
+    if path is not None:
+        merged |= _from_file(path)
+    merged |= from_environment | {name: _convert(name, value, f"--{name}") for name, value in values.items()}
+    return Settings(**cast(dict[str, Any], merged))
+
+
+def require_loopback(host: str) -> None:
+    """Raises HostRefused for an address that others can reach."""
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise HostRefused(
+            f"--host {host} can be reached from other machines and no authentication is configured: use 127.0.0.1 and "
+            "put an OpenTelemetry Collector or a reverse proxy in front"
+        )
+
+
+def example_file() -> str:
+    """A spanfold.toml with every setting at its default, commented out."""
+    lines = [
+        "# Settings of Spanfold. A line without its # is in force; SPANFOLD_<NAME> in the environment and the flags of",
+        "# a command come before it.",
+    ]
+    for name, setting in _FIELDS.items():
+        if name != "data":
+            default = "(unset)" if setting.default is None else _toml(setting.default)
+            lines += ["", f"# {setting.metadata['meaning']}", f"# {name} = {default}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _find_file(environ: Mapping[str, str], data: Path) -> Path | None:
+    named = environ.get(CONFIG_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise SettingInvalid(f"{CONFIG_VARIABLE} names {named}, which is no file")
+        return Path(named)
+    return next((path for path in (data / FILE_NAME, Path(FILE_NAME)) if path.is_file()), None)
+
+
+def _from_file(path: Path) -> dict[str, object]:
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingInvalid(f"{path} is not TOML: {error}") from error
+    return {name: _convert(name, value, str(path)) for name, value in table.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    found = {}
+    for variable, value in environ.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and variable not in _NOT_SETTINGS and name in _FIELDS:
+            found[name] = _convert(name, value, variable)
+    return found
+
+
+def _convert(name: str, value: object, source: str) -> object:
+    """The value in the type of its field."""
+    if name not in _FIELDS:
+        near = get_close_matches(name, _FIELDS, 1)
+        raise SettingInvalid(f"{source}: there is no setting {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    kind = _KINDS[name]
+    meaning, check = _FIELDS[name].metadata["meaning"], _FIELDS[name].metadata["check"]
+    try:
+        converted = _as(kind, value)
+    except (ValueError, TypeError) as error:
+        raise SettingInvalid(f"{source}: {name} must be {kind.__name__}, not {value!r}") from error
+    if check is not None and not check(converted):
+        raise SettingInvalid(f"{source}: {name} cannot be {value!r} ({meaning})")
+    return converted
+
+
+def _as(kind: type, value: object) -> object:
+    if kind is bool:
+        text = str(value).strip().lower()
+        if text not in _TRUE + _FALSE:
+            raise ValueError(value)
+        return text in _TRUE
+    if kind is int and isinstance(value, bool | float):
+        raise TypeError(value)
+    return kind(value)

@@ -1,0 +1,180 @@
+"""Runs the parts as child processes: starts them in order, restarts what dies, ends them cleanly.
+
+A part that dies is started again at once. One that keeps dying young waits longer each time; `run/up.json` says so.
+Children end when the supervisor is killed outright (Linux: parent-death signal).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PARENT_VARIABLE = "SPANFOLD_PARENT"
+YOUNG_SECONDS = 5.0  # a part that lives longer was not in a crash loop
+FREE_RESTARTS = 3
+LONGEST_WAIT = 30.0
+LONGEST_WAIT_AFTER_SIGNAL = 1.0  # someone, or the kernel, killed it: it did not fail by itself
+STOP_SECONDS = 20.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(slots=True)
+class Child:
+    """One part and what happened to it."""
+
+    name: str
+    command: Sequence[str]
+    once: bool = False  # runs to its end and is not restarted
+    state: str = "waiting"  # waiting | running | backing off | done | failed | stopped
+    pid: int | None = None
+    restarts: int = 0
+    last_exit: int | None = None  # exit code; negative: killed by that signal
+    started: float = 0.0  # monotonic
+    next_start: float = 0.0
+    deaths_in_row: int = 0
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        environ = os.environ | {PARENT_VARIABLE: str(os.getpid())}
+        self.process = subprocess.Popen(self.command, env=environ, stdin=subprocess.DEVNULL)
+        self.pid, self.state, self.started = self.process.pid, "running", time.monotonic()
+
+    def reap(self) -> bool:
+        """Notices the end of a running process. Says whether it ended."""
+        if self.process is None or self.state != "running" or self.process.poll() is None:
+            return False
+        self.last_exit, self.pid = self.process.returncode, None
+        now = time.monotonic()
+        if self.once:
+            self.state = "done" if self.last_exit == 0 else "failed"
+            return True
+        self.deaths_in_row = self.deaths_in_row + 1 if now - self.started < YOUNG_SECONDS else 1
+        self.next_start = now + backoff(self.deaths_in_row, self.last_exit)
+        self.state = "backing off"
+        return True
+
+    def told(self) -> dict[str, object]:
+        """What the status says of it."""
+        return {"state": self.state, "pid": self.pid, "restarts": self.restarts, "last_exit": self.last_exit}
+
+    def restart_if_due(self) -> bool:
+        if self.state != "backing off" or time.monotonic() < self.next_start:
+            return False
+        self.restarts += 1
+        self.start()
+        return True
+
+
+def backoff(deaths_in_row: int, exit_code: int) -> float:
+    """Seconds to wait before the next start."""
+    if deaths_in_row <= FREE_RESTARTS:
+        return 0.0
+    longest = LONGEST_WAIT_AFTER_SIGNAL if exit_code < 0 else LONGEST_WAIT
+    return float(min(longest, 0.5 * 2.0 ** (deaths_in_row - FREE_RESTARTS - 1)))
+
+
+class Supervisor:
+    """Keeps children running until told to stop. Single-threaded."""
+
+    def __init__(self, status_path: Path, tell: Callable[[str], None]) -> None:
+        self._status_path = status_path
+        self._tell = tell
+        self._children: list[Child] = []
+        self._stopping = False
+        self._started_ns = time.time_ns()
+
+    def start(self, child: Child) -> None:
+        self._children.append(child)
+        child.start()
+        self.write_status()
+
+    def wait_until(self, ready: Callable[[], bool], child: Child, seconds: float) -> bool:
+        """Watches over the children until `ready`. False: stopped, or the time is over, or `child` is failing."""
+        end = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < end and child.restarts <= FREE_RESTARTS:
+            if ready():
+                return True
+            self._watch_once(0.02)
+        return False
+
+    def run(self) -> None:
+        """Watches until `stop` was called."""
+        while not self._stopping:
+            self._watch_once(0.1)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def stop(self) -> None:
+        """Ends the watching; safe in a signal handler."""
+        self._stopping = True
+
+    def end(self) -> bool:
+        """Asks the children to end, last started first, and waits. Says whether all ended cleanly."""
+        for child in reversed(self._children):
+            if child.process is not None and child.process.poll() is None:
+                child.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        clean = True
+        for child in self._children:
+            if child.process is None:
+                continue
+            try:
+                code = child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                code = child.process.wait()
+            if child.state == "running":
+                clean = clean and code in (0, -signal.SIGTERM)
+                child.last_exit, child.state, child.pid = code, "stopped", None
+        self.write_status(stopped=True)
+        return clean
+
+    def write_status(self, *, stopped: bool = False) -> None:
+        """Writes `run/up.json`."""
+        children = {child.name: child.told() for child in self._children}
+        status = {
+            "pid": None if stopped else os.getpid(), "started_ns": self._started_ns, "children": children,
+            "time_ns": time.time_ns(),
+        }  # fmt: skip
+        self._status_path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._status_path.with_suffix(".tmp")
+        with contextlib.suppress(OSError):  # a full disk is no reason to end
+            temporary.write_text(json.dumps(status))
+            temporary.rename(self._status_path)
+
+    def _watch_once(self, seconds: float) -> None:
+        changed = False
+        for child in self._children:
+            if child.reap():
+                changed = True
+                if child.state != "done":
+                    self._tell(f"{child.name} ended ({_exit_text(child.last_exit or 0)}); see spanfold status")
+            changed |= child.restart_if_due()
+        if changed:
+            self.write_status()
+        time.sleep(seconds)
+
+
+def die_with_parent(environ: Mapping[str, str] = os.environ) -> None:
+    """In a child: ends when the supervisor does. Does nothing for a command that a person started."""
+    parent = environ.get(PARENT_VARIABLE)
+    if not parent or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it died before the line above
+        sys.exit(1)
+
+
+def _exit_text(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
