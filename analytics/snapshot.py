@@ -1,8 +1,8 @@
 """Publishes snapshots: a small DuckDB file with views over exactly the files of one manifest, and the price book.
 
 `DATA/snapshots/v<N>.duckdb` (N = manifest version, `v<N>-<k>` when published again for prices or state) is immutable;
-`DATA/spanfold.duckdb` is a hard link to the newest, replaced by rename, because DuckDB neither lets a writer into a file
-that readers hold nor notices a file changed in place. The storage version is v1.0.0, which DuckDB 1.4 reads.
+`DATA/spanfold.duckdb` is a hard link to the newest, replaced by rename, because DuckDB neither lets a writer into a
+file that readers hold nor notices a file changed in place. The storage version is v1.0.0, which DuckDB 1.4 reads.
 
 Publishing happens up to twice a second, so everything that seldom changes (macros, views, prices, state copies) lies in
 a template file that is copied; per version only the file lists are written. No span is read.
@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -23,6 +23,7 @@ import orjson
 import pyarrow as pa
 
 from spanfold.analytics.prices import PriceBook
+from spanfold.analytics.snapshots import published
 from spanfold.analytics.views import definitions, duckdb_type, lake_view
 from spanfold.exporter.manifest import Manifest, sync_dirs, write_durably
 from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
@@ -30,7 +31,6 @@ from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
 ModelKey = tuple[str | None, str | None, str | None]  # provider, request_model, response_model as sent
 
 KEEP, KEEP_YOUNG, YOUNG_SECONDS = 5, 50, 900
-_NAME = re.compile(r"v(\d+)(?:-(\d+))?\.duckdb")
 _T, _TEXT, _INT = pa.timestamp("us"), pa.string(), pa.int64()
 _TARGET = [(name, _TEXT) for name in ("tenant", "kind", "trace_id", "span_id", "message_id")]
 
@@ -39,7 +39,7 @@ STATE: dict[str, pa.Schema] = {  # the control-plane tables that a snapshot copi
     "review_events": pa.schema(
         [
             ("seq", _INT), *_TARGET, ("decided_at", _T), ("who", _TEXT), ("from_state", _TEXT), ("to_state", _TEXT),
-            ("revision", _INT), ("batch_id", _TEXT), ("undo_of", _INT),
+            ("revision", _INT), ("batch_id", _TEXT), ("undo_of", _INT), ("has_comment", pa.bool_()),
         ]
     ),
     "deploys": pa.schema(
@@ -60,6 +60,28 @@ STATE: dict[str, pa.Schema] = {  # the control-plane tables that a snapshot copi
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The model names that the stored calls use, so that prices are matched once a name and not once a call. Kept in a
+    small file that may be lost at any time: then all spans are asked."""
+
+    version: int = -1  # manifest version up to which files were read
+    models: frozenset[ModelKey] = frozenset()
+    fills: frozenset[ModelKey] = frozenset()  # names that merged twins gave to their calls
+
+    def to_json(self) -> bytes:
+        return orjson.dumps([self.version, sorted(self.models, key=repr), sorted(self.fills, key=repr)])
+
+    @staticmethod
+    def read(path: Path) -> Models:
+        try:
+            version, models, fills = orjson.loads(path.read_bytes())
+            keys = [frozenset((row[0], row[1], row[2]) for row in rows) for rows in (models, fills)]
+            return Models(int(version), keys[0], keys[1])
+        except (FileNotFoundError, ValueError, TypeError, IndexError):
+            return Models()
+
+
 class Publisher:
     """Publishes the snapshots of one data directory. One per data directory (the folder's)."""
 
@@ -67,7 +89,7 @@ class Publisher:
         self.data = data
         self.directory = data / "snapshots"
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._models = _read_models(self._models_file)
+        self._known = Models.read(self._models_file)
         self._template: Path | None = None
         self._built_of: tuple[object, ...] = ()
         self._connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
@@ -90,7 +112,7 @@ class Publisher:
         models: Iterable[ModelKey] | None = None,
     ) -> Path:
         """Publishes one version and makes it current. `models` are names seen since the last call; None = not known,
-        they are collected from the stored spans."""
+        they are collected from the files that were added since."""
         self._learn(manifest, models)
         template = self._current_template(book, state_copies)
         name = self._next_name(manifest.version)
@@ -107,22 +129,26 @@ class Publisher:
 
     # ---- models ------------------------------------------------------------------------------------------------------
     def _learn(self, manifest: Manifest, models: Iterable[ModelKey] | None) -> None:
+        """Keeps the model names up to date; the file that remembers them may be lost at any time."""
         if models is None:
-            models = [*_stored_models(self._connection, self.data, manifest)]
-        fresh = {tuple(model) for model in models} - self._models
-        if fresh:
-            self._models = self._models | fresh
-            write_durably(self._models_file, orjson.dumps(sorted(self._models, key=repr)))
+            known = _stored_models(self._connection, self.data, manifest, self._known)
+        else:
+            known = replace(self._known, version=manifest.version, models=self._known.models | set(models))
+        if known.models != self._known.models:
+            write_durably(self._models_file, known.to_json())
+        else:
+            known = replace(known, models=self._known.models)
+        self._known = known
 
     # ---- template ----------------------------------------------------------------------------------------------------
     def _current_template(self, book: PriceBook, state_copies: Mapping[str, pa.Table]) -> Path:
-        built_of = (book, self._models, *(state_copies.get(name) for name in STATE))
+        built_of = (book, self._known.models, *(state_copies.get(name) for name in STATE))
         if self._template and all(a is b for a, b in zip(built_of, self._built_of, strict=True)):
             return self._template
         path = self.directory / f"template-{os.getpid()}.tmp"
         path.unlink(missing_ok=True)
         with _attached(self._connection, path) as connection:
-            _create_static(connection, book, self._models, state_copies)
+            _create_static(connection, book, self._known.models, state_copies)
         self._template, self._built_of = path, built_of
         return path
 
@@ -181,16 +207,6 @@ def publish(
         publisher.close()
 
 
-def published(directory: Path) -> list[tuple[str, tuple[int, int]]]:
-    """(file name, (manifest version, times published again)) of every snapshot."""
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return []
-    matches = (_NAME.fullmatch(name) for name in names)
-    return [(m[0], (int(m[1]), int(m[2] or 0))) for m in matches if m]
-
-
 class _attached:
     """One DuckDB file, written in one transaction in an in-memory instance."""
 
@@ -237,7 +253,9 @@ def _allowed(rows: pa.Table | None, schema: pa.Schema) -> pa.Table:
     """Exactly the columns of the allowlist, whatever the store sent."""
     if rows is None:
         return schema.empty_table()
-    columns = [rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema]
+    columns = [
+        rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema
+    ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -250,23 +268,25 @@ def _store(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> 
         connection.unregister("incoming")
 
 
-def _stored_models(
-    connection: duckdb.DuckDBPyConnection, data: Path, manifest: Manifest
-) -> Iterable[tuple[str | None, ...]]:
-    """Every combination of model names in the stored spans; reads three dictionary columns."""
-    paths = [str(data.resolve() / path) for path in manifest.paths("spans")]
-    if not paths:
-        return []
-    return connection.execute(
-        "SELECT DISTINCT provider, request_model, response_model FROM read_parquet(?) WHERE is_candidate", [paths]
-    ).fetchall()
+def _stored_models(connection: duckdb.DuckDBPyConnection, data: Path, manifest: Manifest, known: Models) -> Models:
+    """Adds the combinations of model names in the files added since, and those that calls may get from their twins.
+    Reads three dictionary columns and a few decisions."""
+    found: dict[str, set[ModelKey]] = {}
+    for table, columns, condition in (
+        ("spans", "provider, request_model, response_model", "is_candidate"),
+        ("suppressed", "fills ->> 'provider', fills ->> 'request_model', fills ->> 'response_model'", "fills <> ''"),
+    ):
+        paths = [str(data.resolve() / f.path) for f in manifest.files_of(table) if f.created > known.version]
+        sql = f"SELECT DISTINCT {columns} FROM read_parquet(?) WHERE {condition}"
+        found[table] = set(connection.execute(sql, [paths]).fetchall()) if paths else set()
+    fills = known.fills | found["suppressed"]
+    models = known.models | found["spans"]
+    return Models(manifest.version, models | {_filled(model, fill) for model in models for fill in fills}, fills)
 
 
-def _read_models(path: Path) -> frozenset[ModelKey]:
-    try:
-        return frozenset(tuple(row) for row in orjson.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError):
-        return frozenset()
+def _filled(model: ModelKey, fill: ModelKey) -> ModelKey:
+    provider, request, response = (own if own is not None else other for own, other in zip(model, fill, strict=True))
+    return provider, request, response
 
 
 def _sync(path: Path) -> None:

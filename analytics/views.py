@@ -6,17 +6,18 @@ views), `book` (prices, tables) and `main` (the public contract, docs/sql.md). E
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 
 import pyarrow as pa
 
 from spanfold.analytics.suppression import FILLED
-from spanfold.semconv.schema import LATENCY_BUCKETS, PROMOTED, TABLES, USAGE_COLUMNS
+from spanfold.semconv.schema import LATENCY_BUCKETS, PROMOTED, TABLES
+from spanfold.semconv.schema import USAGE_COLUMNS as USAGE_COLUMNS
 
 MACROS = "macros"
-STEPS = ("lake_decisions", "lake_links", "lake_heads", "lake_calls", "lake_priced")
+STEPS = ("lake_decisions", "lake_links", "lake_heads", "lake_calls", "lake_priced", "lake_threaded")
 PUBLIC = (
     "spans", "calls", "messages", "span_messages", "call_messages", "rollup_hourly", "rollup_daily", "traces",
     "conversations", "logs", "metrics", "suppressed", "prices", "unpriced", "redactions", "data_quality",
@@ -43,13 +44,24 @@ def cost_sql(calls: str) -> str:
     return text.replace("{other_outputs}", _known_sum(_OTHER_OUTPUTS))
 
 
+def trace_sql(spans: str, calls: str) -> str:
+    """The SELECT that makes trace rows (sql/trace_rows.sql) of two relations."""
+    text = read_sql("trace_rows").replace("{end_time}", _END_TIME)
+    return text.replace("{spans}", spans).replace("{calls}", calls)
+
+
+def conversation_sql(calls: str) -> str:
+    """The SELECT that makes conversation rows (sql/conversation_rows.sql) of a relation like lake.threaded."""
+    return read_sql("conversation_rows").replace("{calls}", calls)
+
+
 @cache
 def definitions() -> tuple[str, ...]:
     """Every statement that creates a macro or view, in an order in which each finds those it reads."""
-    parts = _parts()
+    parts = shared_parts()
     statements = read_sql(MACROS).split(";\n")
     statements += [read_sql(name) for name in (*STEPS, *(f"view_{name}" for name in PUBLIC))]
-    return tuple(_fill(statement, parts) for statement in statements)
+    return tuple(fill(statement, parts) for statement in statements)
 
 
 def lake_view(table: str, paths: Sequence[str]) -> str:
@@ -84,6 +96,9 @@ _TYPES = {
 }  # fmt: skip
 
 
+_END_TIME = "make_timestamp(epoch_us(s.start_time) + (s.duration_ns + coalesce(s.start_nanos, 0)) // 1000)"
+
+
 def _literal_path(path: str) -> str:
     """A path as a string literal in which DuckDB finds no glob."""
     for character in "[*?":
@@ -93,18 +108,25 @@ def _literal_path(path: str) -> str:
     return "'" + path.replace("'", "''") + "'"
 
 
-def _fill(statement: str, parts: dict[str, str]) -> str:
-    for name, text in parts.items():
-        statement = statement.replace("{" + name + "}", text)
+def fill(statement: str, parts: Mapping[str, str]) -> str:
+    """Replaces `{name}`s, parts inside parts too."""
+    for _ in range(3):
+        for name, text in parts.items():
+            statement = statement.replace("{" + name + "}", text)
     return statement
 
 
-def _parts() -> dict[str, str]:
+def shared_parts() -> dict[str, str]:
+    """The generated parts of the shipped texts."""
     return {
-        "end_time": "make_timestamp(epoch_us(s.start_time) + (s.duration_ns + coalesce(s.start_nanos, 0)) // 1000)",
+        "end_time": _END_TIME,
+        "trace_rows": trace_sql("lake.spans", "lake.priced"),
         "attributes": _attributes(),
         "filled": ", ".join(_filled(name) for name in FILLED),
+        "conversation_rows": conversation_sql("lake.threaded"),
         "priced_calls": cost_sql("lake.calls"),
+        "other_inputs": _known_sum(_OTHER_INPUTS),
+        "other_outputs": _known_sum(_OTHER_OUTPUTS),
         "usage_columns": ", ".join(f"c.{name}" for name in USAGE_COLUMNS),
         "usage_sums": ", ".join(f"sum({name})::BIGINT AS {name}" for name in USAGE_COLUMNS),
         "latency_count": str(LATENCY_BUCKETS),
@@ -113,8 +135,8 @@ def _parts() -> dict[str, str]:
     }
 
 
-def _list(items: object) -> str:
-    return "[" + ", ".join(items) + "]"  # type: ignore[call-overload]
+def _list(items: Iterable[str]) -> str:
+    return "[" + ", ".join(items) + "]"
 
 
 def _known_sum(columns: Sequence[str]) -> str:

@@ -2,4 +2,4 @@
 CREATE VIEW call_messages AS
 SELECT m.*
 FROM span_messages AS m
-SEMI JOIN lake.calls AS c USING (date, tenant, trace_id, span_id)
+JOIN lake.calls AS c USING (date, tenant, trace_id, span_id)

@@ -12,11 +12,9 @@ SELECT c.date, c.tenant, c.trace_id, c.span_id, c.parent_span_id, c.name, c.kind
     lower(hex(i.head)) AS input_head, lower(hex(o.head)) AS output_head,
     lower(hex(i.system_id)) AS system_id, lower(hex(i.tools_id)) AS tools_id,
     i.count AS context_messages,
-    i.count - least(coalesce(l.shared_messages, 0), i.count) AS new_messages,
+    i.count - least(coalesce(c.shared_messages, 0), i.count) AS new_messages,
     i.chars AS context_chars, o.count AS output_messages,
-    coalesce(l.root, c.conversation_id, c.session_id, c.trace_id || '/' || c.span_id) AS conversation,
-    l.continues_trace_id, l.continues_span_id, c.received_time
-FROM lake.priced AS c
+    c.conversation, c.continues_trace_id, c.continues_span_id, c.received_time
+FROM lake.threaded AS c
 LEFT JOIN (FROM lake.heads WHERE direction = 'input') AS i USING (date, tenant, trace_id, span_id)
 LEFT JOIN (FROM lake.heads WHERE direction = 'output') AS o USING (date, tenant, trace_id, span_id)
-LEFT JOIN lake.continuations AS l USING (date, tenant, trace_id, span_id)

@@ -1,19 +1,3 @@
--- One row a conversation: calls linked by continuation, or by a stated conversation or session id.
+-- One row a conversation (sql/conversation_rows.sql).
 CREATE VIEW conversations AS
-SELECT tenant, conversation, min(date) AS date, min(start_time) AS start_time, max(end_time) AS end_time,
-    epoch_us(max(end_time) - min(start_time)) / 1e3 AS duration_ms,
-    count(*) AS calls, count(DISTINCT trace_id) AS turns, any_value(session_id) AS session_id,
-    any_value(user_id) AS user_id, any_value(conversation_id) AS conversation_id,
-    arg_min(service_name, start_time) AS service_name, arg_min(environment, start_time) AS environment,
-    arg_min(project, start_time) AS project, arg_min(key_label, start_time) AS key_label,
-    list(DISTINCT agent_name) FILTER (agent_name IS NOT NULL) AS agents, list(DISTINCT model) AS models,
-    count(*) FILTER (status = 'error') AS errors,
-    CASE WHEN bool_or(status = 'error') THEN 'error' WHEN bool_or(status = 'canceled') THEN 'canceled'
-         ELSE 'success' END AS worst_status,
-    sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
-    sum(cache_read_tokens)::BIGINT AS cache_read_tokens, sum(cost) AS cost,
-    count(*) FILTER (price_confidence = 'unpriced') AS unpriced_calls,
-    sum(context_messages)::BIGINT AS context_messages, sum(new_messages)::BIGINT AS new_messages,
-    arg_min(trace_id, start_time) AS first_trace_id, arg_max(trace_id, start_time) AS last_trace_id
-FROM calls
-GROUP BY tenant, conversation
+{conversation_rows}

@@ -8,16 +8,15 @@ WITH chunks AS (
     LEFT JOIN lake.continuations AS l USING (date, tenant, trace_id, span_id)
     WHERE h.head IS NOT NULL
 ),
-paths AS (
-    SELECT date, tenant, message_id, any_value(list_append(path, message_id)) AS path, any_value(depth) AS depth
-    FROM lake.messages
-    GROUP BY date, tenant, message_id
+paths AS (  -- a message may lie twice in a day's files until compaction
+    SELECT c.date, c.tenant, c.trace_id, c.span_id, c.direction, c.first, c.shared_messages, c.chunk,
+        any_value(list_append(m.path, m.message_id)) AS path, any_value(m.depth - len(m.path)) AS start_depth
+    FROM chunks AS c
+    JOIN lake.messages AS m ON m.date = c.date AND m.tenant = c.tenant AND m.message_id = c.chunk
+    GROUP BY ALL
 ),
 places AS (
-    SELECT c.*, p.depth - len(p.path) + 1 AS start_depth, p.path,
-        unnest(range(1, len(p.path) + 1)) AS step
-    FROM chunks AS c
-    JOIN paths AS p ON p.date = c.date AND p.tenant = c.tenant AND p.message_id = c.chunk
+    SELECT *, unnest(range(1, len(path) + 1)) AS step FROM paths
 )
 SELECT date, tenant, trace_id, span_id, direction, start_depth + step - 1 - first AS position,
     lower(hex(path[step])) AS message_id,

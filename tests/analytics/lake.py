@@ -1,4 +1,4 @@
-"""Builds small Parquet lakes by hand: the stored tables of `semconv/schema.py` and a manifest that names their files."""
+"""Builds small Parquet lakes by hand: tables of `semconv/schema.py` and a manifest that names their files."""
 
 from __future__ import annotations
 

@@ -1,0 +1,134 @@
+"""The read surface: dashboard, API and command line read through `Reader` and nothing else.
+
+`reader.query(name, filters, **params)` runs a shipped text (analytics/sql); `reader.as_sql(...)` gives the same text
+with its parameters written out. Words of people and models come from analytics/content.py, and only with the keyring.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from spanfold.analytics import content, sandbox
+from spanfold.analytics.filters import Filters
+from spanfold.analytics.records import call_records, span_record
+from spanfold.analytics.snapshots import Opened, Snapshots
+from spanfold.analytics.statements import PAGED, Query, page_of
+from spanfold.exporter.keys import Keyring
+
+Row = dict[str, Any]
+
+
+class Reader:
+    """Reads the newest snapshot of a data directory. Safe for threads; without a keyring content stays closed."""
+
+    def __init__(self, data: Path, keyring: Keyring | None = None, *, threads: int = 2) -> None:
+        self.data, self._keyring = data, keyring
+        self._snapshots = Snapshots(data, threads=threads)
+
+    @property
+    def version(self) -> str:
+        """The newest snapshot: part of every cache key. Raises NoSnapshot while nothing was published."""
+        return self._snapshots.newest_version()
+
+    @property
+    def can_open(self) -> bool:
+        """May content be read here?"""
+        return self._keyring is not None
+
+    def view(self) -> View:
+        """The newest snapshot, held for several queries that must agree. Raises NoSnapshot."""
+        return View(self._snapshots.newest(), self.data, self._keyring)
+
+    def query(self, name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
+        """Rows of a named query (docs/sql.md lists them)."""
+        return self.view().query(name, filters, **params)
+
+    def as_sql(self, name: str, filters: Filters | None = None, **params: Any) -> str:
+        """The text of a named query that a stock DuckDB runs on the published file to the same rows."""
+        return self.view().as_sql(name, filters, **params)
+
+    def rows(self, name: str, filters: Filters | None = None, **params: Any) -> list[Row]:
+        """`query` as dictionaries: for a few rows."""
+        rows: list[Row] = self.query(name, filters, **params).to_pylist()
+        return rows
+
+    def sql(self, text: str, *, limit: int | None = None) -> pa.Table:
+        """One SELECT of a person, on the views, with no other file in reach. Raises QueryRefused."""
+        return sandbox.run(self._snapshots.newest().path, self.data, text, limit=limit)
+
+    def call_records(self, where: str | None = None, *, content: bool = False) -> Iterator[Row]:
+        """Call records (design.md section 3) in order of time. `where` is a condition on the columns of `calls`."""
+        return self.view().call_records(where, content=content)
+
+    def trace(self, trace_id: str, *, content: bool = False) -> Row | None:
+        """One trace: its row, spans, calls, logs, review trail and, with `content`, messages. None if unknown."""
+        return self.view().trace(trace_id, content=content)
+
+    def span(self, span_id: str, *, trace_id: str | None = None, content: bool = False) -> Row | None:
+        """Everything kept of one span. None if unknown."""
+        return self.view().span(span_id, trace_id=trace_id, content=content)
+
+    def private(self, rows: Sequence[Row]) -> list[Row]:
+        """The private JSON of rows of `spans` or `logs` (their private_* columns), {} where there is none."""
+        return self.view().private(rows)
+
+
+class View:
+    """One version of everything."""
+
+    def __init__(self, opened: Opened, data: Path, keyring: Keyring | None) -> None:
+        self.version = opened.version
+        self._opened, self._data, self._keyring = opened, data, keyring
+
+    def query(self, name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
+        return self._run(self._prepare(name, filters, params))
+
+    def as_sql(self, name: str, filters: Filters | None = None, **params: Any) -> str:
+        return self._prepare(name, filters, params).as_sql()
+
+    def _prepare(self, name: str, filters: Filters | None, params: dict[str, Any]) -> Query:
+        """A paged query gets the keys of its page first; both read this version."""
+        if name in PAGED and "trace_ids" not in params:
+            keys, limit = PAGED[name]
+            asked = params | ({"limit": limit} if limit else {})
+            params = params | page_of(self._run(Query(keys, filters, **asked)))
+        return Query(name, filters, **params)
+
+    def _run(self, query: Query) -> pa.Table:
+        cursor = self._opened.cursor()
+        return cursor.sql(query.text, params=query.parameters or None).to_arrow_table()
+
+    def call_records(self, where: str | None = None, *, content: bool = False) -> Iterator[Row]:
+        return call_records(self._opened, self._data, self._keyring, where, content=content)
+
+    def messages(self, spans: Sequence[tuple[dt.date, str, str, str]], *, words: bool) -> list[content.Context]:
+        """What spans (date, tenant, trace_id, span_id) were given and gave, message by message."""
+        return content.contexts(self._opened.cursor(), self._keyring, spans, words=words)
+
+    def trace(self, trace_id: str, *, content: bool = False) -> Row | None:
+        found = self.query("trace_row", trace_id=trace_id).to_pylist()
+        if not found:
+            return None
+        spans = self.query("trace_spans", trace_id=trace_id).to_pylist()
+        logs = self.query("trace_logs", trace_id=trace_id).to_pylist()
+        trace: Row = found[0] | {
+            "spans": spans, "call_rows": self.query("trace_calls", trace_id=trace_id).to_pylist(), "logs": logs,
+            "review_events": self.query("review_trail", trace_id=trace_id).to_pylist(),
+        }  # fmt: skip
+        if content:
+            keys = [(s["date"], s["tenant"], s["trace_id"], s["span_id"]) for s in spans]
+            trace["contexts"] = [context.as_dict() for context in self.messages(keys, words=True)]
+            for log, private in zip(logs, self.private(logs), strict=True):
+                log["private"] = private
+        return trace
+
+    def span(self, span_id: str, *, trace_id: str | None = None, content: bool = False) -> Row | None:
+        return span_record(self, span_id, trace_id, content=content)
+
+    def private(self, rows: Sequence[Row]) -> list[Row]:
+        return content.private(self._opened.cursor(), self._keyring, rows)

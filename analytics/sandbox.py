@@ -1,0 +1,53 @@
+"""A person's SQL on the published views: one SELECT, read-only, no file in reach but the lake's (trust.md 5.2)."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from spanfold.analytics.errors import QueryRefused
+
+SECONDS = 60.0
+
+
+def run(snapshot: Path, data: Path, text: str, *, limit: int | None = None, seconds: float = SECONDS) -> pa.Table:
+    """Rows of one SELECT, at most `limit`. Raises QueryRefused for anything else, or after `seconds`."""
+    with duckdb.connect(":memory:") as connection:
+        confine(connection, snapshot, data)
+        check(connection, text)
+        if limit is not None:
+            text = f"SELECT * FROM (\n{text.strip().rstrip(';')}\n) LIMIT {int(limit)}"
+        timer = threading.Timer(seconds, connection.interrupt)
+        timer.start()
+        try:
+            return connection.sql(text).to_arrow_table()
+        except duckdb.InterruptException as error:
+            raise QueryRefused(f"the query ran longer than {seconds:g} s: narrow its range") from error
+        except duckdb.Error as error:
+            raise QueryRefused(str(error)) from error
+        finally:
+            timer.cancel()
+
+
+def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Raises QueryRefused unless the text is exactly one SELECT."""
+    try:
+        statements = connection.extract_statements(text)
+    except duckdb.Error as error:
+        raise QueryRefused(str(error)) from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryRefused(QueryRefused.__doc__)
+
+
+def confine(connection: duckdb.DuckDBPyConnection, snapshot: Path, data: Path) -> None:
+    """Attaches a snapshot and closes every other way out of this instance."""
+    lake = str((data / "lake").resolve()).replace("'", "''")
+    connection.execute(f"ATTACH '{str(snapshot).replace(chr(39), chr(39) * 2)}' AS spanfold (READ_ONLY)")
+    connection.execute("USE spanfold")
+    connection.execute("SET TimeZone = 'UTC'; SET threads = 2; SET memory_limit = '2GB'")
+    connection.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
+    connection.execute(f"SET temp_directory = ''; SET allowed_directories = ['{lake}/']")
+    connection.execute("SET enable_external_access = false; SET lock_configuration = true")

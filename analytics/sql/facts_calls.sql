@@ -1,0 +1,12 @@
+-- The same numbers from the calls themselves: for filters by status, tag, text or review state.
+SELECT date, date_trunc('hour', start_time) AS hour, tenant, project, service_name, environment, provider,
+    coalesce(response_model, request_model) AS model, operation, key_label, count(*) AS calls,
+    count(*) FILTER (status = 'error') AS errors, count(*) FILTER (status = 'canceled') AS canceled,
+    {usage_sums},
+    sum(cost::DECIMAL(38, 12)) AS cost_exact, count(cost) AS priced_calls,
+    count(*) FILTER (price_confidence = 'unpriced') AS unpriced_calls,
+    count(input_tokens) AS known_input_tokens, count(output_tokens) AS known_output_tokens,
+    sum(duration_ms) AS duration_ms, {latency_counts} AS latency_buckets
+FROM lake.priced AS c
+WHERE {filter_spans} AND {filter_review}
+GROUP BY ALL
