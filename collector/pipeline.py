@@ -97,14 +97,18 @@ class Pipeline:
         for entry in entries:
             by_signal[entry[1].signal].append(entry)
         logs = log_rows.read(by_signal["logs"], self._join, self.runs["logs"]) if by_signal["logs"] else None
-        spans = span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key) if by_signal["traces"] else None
+        spans = (
+            span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key)
+            if by_signal["traces"]
+            else None
+        )
         points = metric_rows.read(by_signal["metrics"], self.runs["metrics"]) if by_signal["metrics"] else None
         folded = []
         for place, content in [*self._span_contents(spans), *self._join.ready(flush=flush)]:
             folded.append(self._tenant(place.tenant).folder.take(content, place))
         self._redaction.words({name: tenant.folder for name, tenant in self._tenants.items()}, today)
         self._add_rows(folded)
-        for rows in (spans, logs):
+        for rows in (spans, logs, points):
             if rows is not None:
                 self._redaction.columns(rows)
                 self._private(rows)
@@ -131,7 +135,7 @@ class Pipeline:
         for item in folded:
             self._tenant(item.place.tenant).rows.add(item)
 
-    def _private(self, rows: span_rows.SpanRows | log_rows.LogRows) -> None:
+    def _private(self, rows: span_rows.SpanRows | log_rows.LogRows | metric_rows.MetricRows) -> None:
         for tenant, day, item_id, body in self._redaction.private(rows):
             self._tenant(tenant).rows.private(day, item_id, body)
 

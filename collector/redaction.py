@@ -9,7 +9,7 @@ import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 import pyarrow as pa
@@ -21,12 +21,16 @@ from spanfold.semconv.schema import REDACTIONS
 
 if TYPE_CHECKING:
     from spanfold.collector.log_rows import LogRows
+    from spanfold.collector.metric_rows import MetricRows
     from spanfold.collector.span_rows import SpanRows
+
+    Rows: TypeAlias = SpanRows | LogRows | MetricRows
 
 IDENTIFIERS = ("user_id", "session_id", "conversation_id", "key_label")  # PII here becomes a keyed hash, joinable
 TEXTS = (
     "name", "error_type", "agent_name", "tool_name", "prompt_name", "event_name", "service_name", "project",
-    "attributes", "attributes_typed", "events", "links", "resource", "scope_attributes", "trace_state",
+    "attributes", "attributes_typed", "events", "links", "resource", "scope_attributes", "trace_state", "description",
+    "exemplars", "metadata",
 )  # fmt: skip
 
 
@@ -49,7 +53,7 @@ class Redaction:
                 folder.settle(words, redacted, sum(counts.values()))
                 self._count(today, tenant, words.service, "message", counts)
 
-    def columns(self, rows: SpanRows | LogRows) -> None:
+    def columns(self, rows: Rows) -> None:
         """Redacts the clear text columns of these rows; an identifier that was hashed keeps its original privately."""
         tenants = pc.unique(rows.table["tenant"]).to_pylist()
         for name in (*TEXTS, *IDENTIFIERS):
@@ -62,7 +66,7 @@ class Redaction:
                 column = self._column(rows, name, column, tenant, mask)
             rows.table = rows.table.set_column(at, name, column)
 
-    def _column(self, rows: SpanRows | LogRows, name: str, column: Any, tenant: str, mask: Any) -> Any:
+    def _column(self, rows: Rows, name: str, column: Any, tenant: str, mask: Any) -> Any:
         encoded = column.dictionary_encode()
         values = encoded.dictionary.to_pylist()
         if name in IDENTIFIERS:
@@ -84,7 +88,7 @@ class Redaction:
         new = pa.array([found[i][0] if i in found else v for i, v in enumerate(values)], pa.string())
         return pc.if_else(pc.fill_null(changed, False), new.take(encoded.indices), column)
 
-    def private(self, rows: SpanRows | LogRows) -> Iterator[tuple[str, dt.date, bytes, bytes]]:
+    def private(self, rows: Rows) -> Iterator[tuple[str, dt.date, bytes, bytes]]:
         """(tenant, day, id, JSON) of the private part of each row that has one; identifiers stay as they were."""
         at = list(rows.private)
         by_tenant: dict[str, list[int]] = defaultdict(list)
