@@ -6,22 +6,20 @@ over; which spans those are is found by key, for the whole batch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spanfold.semconv import messages
+from spanfold.semconv import messages, provider_objects
 from spanfold.semconv.dialect import SIDES, Content
-from spanfold.semconv.fill import reach
+from spanfold.semconv.fill import reach, unflatten
 from spanfold.semconv.loose_json import looks_like_json, read_json
 from spanfold.semconv.records import AttributeColumns, SpanContent
-from spanfold.semconv.value_columns import STRING
+from spanfold.semconv.value_columns import STRING, binary_parts, header_length
 
 Values = dict[str, Any]
 Places = Mapping[str, Sequence[Content]]
 
-_STEP = re.compile(r"\.")
 _HEAD = 400  # characters in which a JSON list of messages in the newest shape shows its first "parts"
 
 
@@ -40,6 +38,7 @@ class Found:
 
     content: SpanContent
     used: set[str] = field(default_factory=set)
+    partly: set[str] = field(default_factory=set)  # understood, but the value says more than what was taken
     finish: list[str] = field(default_factory=list)
     trouble: list[tuple[str, str]] = field(default_factory=list)  # (kind, key)
 
@@ -66,6 +65,8 @@ def gather(attributes: AttributeColumns, places: Iterable[Content]) -> Gathered:
     for key in dict.fromkeys(place.key for place in places if not place.event):
         if key.endswith(".*"):
             _gather_indexed(attributes, key, out)
+        elif key.endswith("}"):
+            _gather_several(attributes, key, out)
         elif attributes.has_key(key):
             out.keys[key] = {key}
             for row, value in _values(attributes, key):
@@ -74,17 +75,33 @@ def gather(attributes: AttributeColumns, places: Iterable[Content]) -> Gathered:
 
 
 def _values(attributes: AttributeColumns, key: str) -> Iterable[tuple[int, Any]]:
+    """(row, value) under a key. Long texts are copied once, straight out of the batch's buffer."""
     at = attributes.positions(key)
     texts = attributes.tags[at] == STRING
     plain, other = at[texts], at[~texts]
-    yield from zip(attributes.rows[plain].tolist(), attributes.text_at(plain).to_pylist(), strict=True)
+    offsets, data = binary_parts(attributes.values)
+    begins, ends = offsets[plain], offsets[plain + 1]
+    begins = begins + header_length(ends - begins)
+    body = memoryview(data)
+    for row, begin, end in zip(attributes.rows[plain].tolist(), begins.tolist(), ends.tolist(), strict=True):
+        yield row, str(body[begin:end], "utf-8")
     if len(other):
         yield from zip(attributes.rows[other].tolist(), attributes.decode(other), strict=True)
+
+
+def _gather_several(attributes: AttributeColumns, place: str, out: Gathered) -> None:
+    prefix, names = place[:-1].split("{")
+    found = [name for name in names.split(",") if attributes.has_key(prefix + name)]
+    for name in found:
+        out.keys.setdefault(place, set()).add(prefix + name)
+        for row, value in _values(attributes, prefix + name):
+            out.rows.setdefault(row, {}).setdefault(place, {})[name] = value
 
 
 def _gather_indexed(attributes: AttributeColumns, place: str, out: Gathered) -> None:
     prefix = place[:-1]
     keys = attributes.keys_like(lambda key: key.startswith(prefix) and key[len(prefix) : len(prefix) + 1].isdigit())
+    keys = [key for key in keys if not key.endswith(".vector")]  # embeddings are numbers, kept as they are
     if not keys:
         return
     out.keys[place] = set(keys)
@@ -94,33 +111,6 @@ def _gather_indexed(attributes: AttributeColumns, place: str, out: Gathered) -> 
             flat.setdefault(row, {})[key[len(prefix) :]] = value
     for row, entries in flat.items():
         out.rows.setdefault(row, {})[place] = unflatten(entries)
-
-
-def unflatten(entries: Mapping[str, Any]) -> Any:
-    """`{"0.message.role": "user", "0.message.content": "hi"}` -> `[{"message": {"role": "user", "content": "hi"}}]`.
-
-    Positions order a list; a missing position is left out (an SDK's attribute cap drops the oldest)."""
-    root: dict[str, Any] = {}
-    for path, value in entries.items():
-        node, steps = root, _STEP.split(path)
-        for step in steps[:-1]:
-            inner = node.get(step)
-            if not isinstance(inner, dict):
-                inner = node[step] = {} if inner is None else {"": inner}
-            node = inner
-        if isinstance(node.get(steps[-1]), dict):
-            node[steps[-1]][""] = value
-        else:
-            node[steps[-1]] = value
-    return _listed(root)
-
-
-def _listed(node: Any) -> Any:
-    if not isinstance(node, dict):
-        return node
-    if node and all(step.isdigit() for step in node):
-        return [_listed(node[step]) for step in sorted(node, key=int)]
-    return {step: _listed(inner) for step, inner in node.items()}
 
 
 def read_sides(values: Values, places: Places, facts: Facts, row: int, source: str = "span") -> Found:
@@ -149,11 +139,13 @@ def _read(found: Found, side: str, place: Content, value: Any, facts: Facts) -> 
         value = reach(value, place.path)
     if value is None or value in ("", [], {}):
         return False
-    if side == "output" and place.shape in ("messages", "message"):
+    if side == "output" and place.shape in ("messages", "response"):
         found.finish += messages.finish_reasons(value)
-    said = shaped(place, value, facts, "assistant" if side == "output" else "user")
+    said = shaped(place, side, value, facts, "assistant" if side == "output" else "user")
     if said:
         setattr(content, side, said)
+        if place.path or not messages.is_all(value):
+            found.partly.add(place.key)
     return bool(said)
 
 
@@ -165,14 +157,20 @@ def is_newest_text(value: Any) -> bool:
     return '"parts"' in head and '"role"' in value
 
 
-def shaped(place: Content, value: Any, facts: Facts, role: str) -> list[dict[str, Any]]:
+def shaped(place: Content, side: str, value: Any, facts: Facts, role: str) -> list[dict[str, Any]]:
     """A value through the reader that the place names."""
     role = place.role or role
     match place.shape:
-        case "messages" | "message":
+        case "messages":
             return messages.read_messages(value, role)
+        case "request":
+            return provider_objects.request_side(value, side)
+        case "response":
+            return provider_objects.response_messages(value)
         case "parts":
             return messages.read_parts(value)
+        case "event_list":
+            return messages.read_event_list(value, side)
         case "tools":
             return messages.read_tools(value)
         case "tool_call":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -37,11 +37,15 @@ class Dialects:
         named = {place.event for side in self.places.values() for place in side if place.event}
         return frozenset({*named, *self.event_messages, DETAILS})
 
-    def places_without(self, shut: frozenset[str]) -> dict[str, list[Content]]:
-        """Places on the item itself (not on its events), of all tables but the ones named."""
+    def places_without(self, shut: frozenset[str], keys: Container[str]) -> dict[str, list[Content]]:
+        """Places on the item itself (not on its events) under these keys, of all tables but the ones named."""
         return {
             side: [
-                p for table in self.tables if table.name not in shut for p in table.content.get(side, ()) if not p.event
+                place
+                for table in self.tables
+                if table.name not in shut
+                for place in table.content.get(side, ())
+                if not place.event and place.key in keys
             ]
             for side in SIDES
         }

@@ -26,8 +26,16 @@ LIST_COLUMNS = frozenset(("finish_reasons", "tags"))
 COLUMNS = TEXT_COLUMNS | INTEGER_COLUMNS | NUMBER_COLUMNS | FLAG_COLUMNS | LIST_COLUMNS
 
 SIDES = ("input", "output", "system", "tools")
-SHAPES = ("messages", "message", "parts", "tools", "tool_call", "tool_result", "query", "documents", "records", "texts")
-ROLES = ("call", "container", "other")
+SHAPES = ("messages", "parts", "tools", "tool_call", "tool_result", "query", "documents", "records", "texts")
+SHAPES += ("event_list", "request", "response")  # a side of a provider's own object
+UNITS = (
+    "",
+    "json",  # a JSON value in a string
+    "time",  # a point in time, stored as milliseconds since the span's start
+    "request",  # a provider's request object: `path` names the column wanted (see provider_objects.py)
+    "response",  # a provider's response object
+    "usage",  # a map of token counts
+)
 
 
 class DialectError(ValueError):
@@ -41,7 +49,8 @@ class Source:
     `path` leads into the value where it is JSON: names and positions separated by `/`, `*` for every list element.
     `pattern` takes the first group of a regular expression out of a text. `values` maps lower-cased texts (globs
     are not understood); with `only`, a text that is not in the map does not fill the column. `scale` multiplies
-    numbers. `event` reads the attribute from span events of that name. `since` says which version writes it so.
+    numbers. `event` reads the attribute from span events of that name (`@time`, `@present`: the event's own). `since`
+    says which version writes it so.
     """
 
     key: str
@@ -51,7 +60,7 @@ class Source:
     only: bool = False
     scale: float = 1.0
     event: str = ""
-    unit: str = ""  # "time": a point in time, stored as milliseconds since the span's start; "json": JSON in a string
+    unit: str = ""  # how the value is read: one of UNITS
     since: str = ""
 
 
@@ -59,7 +68,8 @@ class Source:
 class Content:
     """One place where a side of the content may lie.
 
-    `key` ends in `.*` for indexed attributes (`llm.input_messages.*` = `llm.input_messages.0.message.role` ...).
+    `key` ends in `.*` for indexed attributes (`llm.input_messages.*` = `llm.input_messages.0.message.role` ...), in
+    `.{a,b}` for several attributes that are one value (`{"a": ..., "b": ...}`).
     `shape` names the reader; `path` leads into JSON; `role` is given to messages that state none. `operations`
     restricts the place to spans of these operations. `event` is a span event's name.
     """
@@ -130,6 +140,8 @@ def _sources(dialect: str, column: str, entries: Sequence[Any]) -> tuple[Source,
         raise DialectError(f"{dialect}: fields.{column}: there is no such column")
     found = tuple(_one(Source, f"{dialect}: fields.{column}", entry) for entry in _listed(entries))
     for source in found:
+        if source.unit not in UNITS:
+            raise DialectError(f"{dialect}: fields.{column}: unit {source.unit!r} is none of {', '.join(UNITS[1:])}")
         try:
             if source.pattern and not re.compile(source.pattern).groups:
                 raise DialectError(f"{dialect}: fields.{column}: pattern {source.pattern!r} has no group to take")

@@ -18,7 +18,7 @@ from spanfold.semconv import messages
 from spanfold.semconv.anyvalue import plain
 from spanfold.semconv.content import Facts, Places, read_sides
 from spanfold.semconv.dialect import EventMessage
-from spanfold.semconv.fill import reach
+from spanfold.semconv.fill import lookup, reach
 from spanfold.semconv.loose_json import opened
 from spanfold.semconv.records import SpanContent, SpanEvent
 
@@ -56,15 +56,17 @@ def piece_of(
         return _single(rule, body, attributes, row, source)
     if name != DETAILS and name not in {place.event for side in places.values() for place in side}:
         return None
-    own = {side: [p for p in side_places if p.event in ("", name)] for side, side_places in places.items()}
-    values = dict(attributes)
-    if isinstance(body, dict):
-        values = {**body, **values}
+    told = {"", name} if name == DETAILS else {name}
+    own = {side: [p for p in side_places if p.event in told] for side, side_places in places.items()}
+    held = {**body, **attributes} if isinstance(body, dict) else attributes
+    keys = {place.key for side_places in own.values() for place in side_places}
+    values = {key: value for key in keys if (value := lookup(held, key)) is not None}
     found = read_sides(values, own, Facts(), row, source)
     if found.empty:
         return None
-    inside = isinstance(body, dict) and any(key in body and key not in attributes for key in found.used)
-    keys = frozenset(found.used & attributes.keys())
+    taken = found.used - found.partly
+    inside = isinstance(body, dict) and bool(taken & body.keys() - attributes.keys())
+    keys = frozenset(key for key in attributes if key in taken or any(key.startswith(place + ".") for place in taken))
     return LogContent(row=row, content=found.content, single=False, keys=keys, body=inside, finish=tuple(found.finish))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spanfold.semconv import provider_objects
 from spanfold.semconv.anyvalue import decode_any_value
 from spanfold.semconv.dialect import FLAG_COLUMNS, INTEGER_COLUMNS, LIST_COLUMNS, NUMBER_COLUMNS, Source
-from spanfold.semconv.loose_json import looks_like_json, read_json
-from spanfold.semconv.records import AttributeColumns
+from spanfold.semconv.loose_json import looks_like_json, opened, read_json
+from spanfold.semconv.provider_usage import usage_facts
+from spanfold.semconv.records import AttributeColumns, SpanEvent
 from spanfold.semconv.usage import Count
 from spanfold.semconv.value_columns import STRING, Rows
 
@@ -134,6 +136,7 @@ class ListColumn:
 
 
 Column = TextColumn | NumberColumn | ListColumn
+Opened = tuple[Rows, Rows, list[Any]]  # rows, index of each into the values, values
 
 
 def empty_column(name: str, length: int) -> Column:
@@ -148,14 +151,17 @@ def empty_column(name: str, length: int) -> Column:
 
 @dataclass(slots=True)
 class Filler:
-    """Reads sources of one batch. `starts` (ns) is for points in time; `opened` keeps JSON values opened once."""
+    """Reads sources of one batch. `starts` (ns) is for points in time; `events` are the spans' events by row."""
 
     attributes: AttributeColumns
     starts: NDArray[np.uint64]
     pseudo: dict[str, tuple[Rows, Any]]  # "@name", "@scope": dictionary codes and texts
+    events: Mapping[int, Sequence[SpanEvent]] = field(default_factory=dict)
     trouble: list[tuple[str, str, int]] = field(default_factory=list)  # (kind, key, row)
     columns: dict[str, Column] = field(default_factory=dict)
-    _json: dict[str, tuple[Rows, Rows, list[Any]]] = field(default_factory=dict)
+    _json: dict[tuple[str, str], Opened] = field(default_factory=dict)
+    _facts: dict[tuple[str, str, str], list[dict[str, Any]]] = field(default_factory=dict)
+    _event_names: frozenset[str] | None = None
 
     def column(self, name: str) -> Column:
         if name not in self.columns:
@@ -163,7 +169,11 @@ class Filler:
         return self.columns[name]
 
     def has(self, source: Source) -> bool:
-        return not source.event and (source.key in self.pseudo or self.attributes.has_key(source.key))
+        if source.event:
+            if self._event_names is None:
+                self._event_names = frozenset(event.name for listed in self.events.values() for event in listed)
+            return source.event in self._event_names
+        return source.key in self.pseudo or self.attributes.has_key(source.key)
 
     def fill(self, name: str, source: Source, allowed: Mask | None) -> None:
         """Offers the values under one source to a column; `allowed` are the rows that speak this dialect."""
@@ -173,7 +183,7 @@ class Filler:
         elif isinstance(column, ListColumn):
             rows, values = self._lists(source)
         elif column.kind is np.bool_:
-            rows, values = self.attributes.booleans(source.key) if not source.path else self._flags(source)
+            rows, values = self._flags(source)
         else:
             rows, values = self._numbers(source, column.kind)
         if allowed is not None and len(rows):
@@ -181,7 +191,7 @@ class Filler:
             if len(keep) < len(rows):
                 rows = rows[keep]
                 values = [values[i] for i in keep] if isinstance(values, list) else _take(values, keep)
-        column.offer(rows, values)  # type: ignore[arg-type]
+        column.offer(rows, values)
 
     # ---- texts -----------------------------------------------------------------------------------------------------
     def _texts(self, source: Source) -> tuple[Rows, Any]:
@@ -189,9 +199,9 @@ class Filler:
             codes, texts = self.pseudo[source.key]
             rows = np.arange(len(codes))
             return rows, self._mapped(source, pa.DictionaryArray.from_arrays(pa.array(codes), texts))
-        if source.path or source.unit == "json":
-            rows, index, values = self._opened(source)
-            found = [_as_text(first(reach(value, source.path))) for value in values]
+        if source.path or source.unit or source.event:
+            rows, index, values = self._reached(source)
+            found = [_as_text(first(value)) for value in values]
             texts = pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int32)), pa.array(found, pa.string()))
             return rows, self._mapped(source, texts)
         at = self.attributes.positions(source.key)
@@ -214,7 +224,7 @@ class Filler:
 
     # ---- numbers, flags, lists ---------------------------------------------------------------------------------------
     def _numbers(self, source: Source, kind: Any) -> tuple[Rows, NDArray[Any]]:
-        if source.path or source.unit:
+        if source.path or source.unit or source.event:
             return self._numbers_inside(source, kind)
         if kind is np.int64:
             rows, numbers = self.attributes.integers(source.key)
@@ -225,56 +235,85 @@ class Filler:
         return rows[good], doubles[good] * source.scale
 
     def _numbers_inside(self, source: Source, kind: Any) -> tuple[Rows, NDArray[Any]]:
-        rows, index, values = self._opened(source)
+        rows, index, values = self._reached(source)
         if source.unit == "time":
-            nanos = [_nanoseconds(first(reach(value, source.path))) for value in values]
+            nanos = [_nanoseconds(first(value)) for value in values]
             gaps = [
                 (nanos[i] - int(self.starts[r])) / 1e6 if nanos[i] else -1.0 for r, i in zip(rows, index, strict=True)
             ]
             found = np.array(gaps, np.float64)
             return rows[found >= 0], found[found >= 0]
-        numbers = [as_number(first(reach(value, source.path))) for value in values]
+        numbers = [as_number(first(value)) for value in values]
         known = np.array([n is not None for n in numbers], np.bool_)
         good = known[index] if len(index) else np.zeros(0, np.bool_)
         flat = np.array([0 if n is None else n * source.scale for n in numbers], np.float64)
         return rows[good], flat[index[good]].astype(kind)
 
     def _flags(self, source: Source) -> tuple[Rows, NDArray[np.bool_]]:
-        rows, index, values = self._opened(source)
-        flags = [first(reach(value, source.path)) for value in values]
+        if not (source.path or source.unit or source.event or source.values):
+            return self.attributes.booleans(source.key)
+        rows, index, values = self._reached(source)
+        flags = [_as_flag(source, first(value)) for value in values]
         good = np.array([isinstance(f, bool) for f in flags], np.bool_)[index] if len(index) else np.zeros(0, np.bool_)
         return rows[good], np.array([f is True for f in flags], np.bool_)[index[good]]
 
     def _lists(self, source: Source) -> tuple[Rows, list[tuple[str, ...]]]:
         if source.key in self.pseudo:
             return np.empty(0, np.int64), []
-        rows, index, values = self._opened(source)
+        rows, index, values = self._reached(source)
         lists = [self._list_of(source, value) for value in values]
         return rows, [lists[i] for i in index]
 
     def _list_of(self, source: Source, value: Any) -> tuple[str, ...]:
         texts = []
-        for item in _flat(reach(value, source.path)):
+        for item in _flat(value):
             if isinstance(item, str | int) and (text := change(source, str(item))):
                 texts.append(text)
         return tuple(texts)
 
-    def _opened(self, source: Source) -> tuple[Rows, Rows, list[Any]]:
-        """(rows, index into values, unique values with JSON strings opened) under a key."""
-        key = source.key
-        if key not in self._json:
-            at = self.attributes.positions(key)
-            coded = self.attributes.values.take(pa.array(at)).dictionary_encode()
-            firsts = first_rows(np.asarray(coded.indices), self.attributes.rows[at], len(coded.dictionary))
-            values = [self._open(key, raw, row) for raw, row in zip(coded.dictionary.to_pylist(), firsts, strict=True)]
-            self._json[key] = (self.attributes.rows[at], np.asarray(coded.indices).astype(np.int64), values)
-        return self._json[key]
+    def _reached(self, source: Source) -> Opened:
+        """The opened values after the source's unit and path."""
+        rows, index, values = self._opened(source)
+        read = _FACTS.get(source.unit)
+        if read is None:
+            return rows, index, [reach(value, source.path) for value in values] if source.path else values
+        known = (source.event, source.key, source.unit)
+        if known not in self._facts:
+            self._facts[known] = [read(value) for value in values]
+        return rows, index, [facts.get(source.path) for facts in self._facts[known]]
+
+    def _opened(self, source: Source) -> Opened:
+        """(rows, index into values, values with JSON strings opened) under a key, or in events of a name."""
+        known = (source.event, source.key)
+        if known not in self._json:
+            self._json[known] = self._of_events(source) if source.event else self._of_attributes(source.key)
+        return self._json[known]
+
+    def _of_attributes(self, key: str) -> Opened:
+        if key in self.pseudo:
+            codes, texts = self.pseudo[key]
+            return np.arange(len(codes)), np.asarray(codes).astype(np.int64), texts.to_pylist()
+        at = self.attributes.positions(key)
+        coded = self.attributes.raw_at(at).dictionary_encode()
+        codes = np.asarray(coded.indices).astype(np.int64)
+        firsts = first_rows(codes, self.attributes.rows[at], len(coded.dictionary))
+        raw = coded.dictionary.to_pylist()
+        return self.attributes.rows[at], codes, [self._open(key, v, r) for v, r in zip(raw, firsts, strict=True)]
+
+    def _of_events(self, source: Source) -> Opened:
+        rows, values = [], []
+        for row, listed in self.events.items():
+            for event in listed:
+                if event.name == source.event and (value := event_value(event, source.key)) is not None:
+                    rows.append(row)
+                    values.append(value)
+        return np.array(rows, np.int64), np.arange(len(rows)), values
 
     def _open(self, key: str, raw: bytes, row: int) -> Any:
         value = decode_any_value(raw)
         if isinstance(value, str) and looks_like_json(value):
             value, trouble = read_json(value)
-            if trouble and trouble != "loose_json":
+            if trouble in ("cut_json", "bad_json"):
                 self.trouble.append((trouble, key, row))
         return value
 
@@ -284,6 +323,58 @@ class Filler:
             rows, _ = self.attributes.integers(key)
             lost = np.setdiff1d(self.attributes.rows[at], rows)
             self.trouble += [("not_a_number", key, int(row)) for row in lost[:1]]
+
+
+_FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "request": provider_objects.request_facts,
+    "response": provider_objects.response_facts,
+    "usage": lambda value: dict(usage_facts(value)) if isinstance(value, dict) else {},
+}
+
+
+def event_value(event: SpanEvent, key: str) -> Any:
+    """An attribute of an event: `@time`, `@present`, under the key itself, or a map of what lies below the key."""
+    if key == "@time":
+        return event.time_ns
+    if key == "@present":
+        return True
+    return lookup(event.attributes, key)
+
+
+def lookup(attributes: Mapping[str, Any], key: str) -> Any:
+    """The value under a key, or a map of what lies below it (`response.raw.id` below `response.raw`)."""
+    if key in attributes:
+        return opened(attributes[key])
+    prefix = key + "."
+    below = {k[len(prefix) :]: opened(v) for k, v in attributes.items() if k.startswith(prefix)}
+    return unflatten(below) if below else None
+
+
+def unflatten(entries: Mapping[str, Any]) -> Any:
+    """`{"0.message.role": "user", "0.message.content": "hi"}` -> `[{"message": {"role": "user", "content": "hi"}}]`.
+
+    Positions order a list; a missing position is left out (an SDK's attribute cap drops the oldest)."""
+    root: dict[str, Any] = {}
+    for path, value in entries.items():
+        node, steps = root, path.split(".")
+        for step in steps[:-1]:
+            inner = node.get(step)
+            if not isinstance(inner, dict):
+                inner = node[step] = {} if inner is None else {"": inner}
+            node = inner
+        if isinstance(node.get(steps[-1]), dict):
+            node[steps[-1]][""] = value
+        else:
+            node[steps[-1]] = value
+    return _listed(root)
+
+
+def _listed(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    if node and all(step.isdigit() for step in node):
+        return [_listed(node[step]) for step in sorted(node, key=int)]
+    return {step: _listed(inner) for step, inner in node.items()}
 
 
 def _take(values: Any, keep: Rows) -> Any:
@@ -357,6 +448,13 @@ def _as_text(value: Any) -> str | None:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _as_flag(source: Source, value: Any) -> bool | None:
+    """A flag from a boolean, "true" or "false", or through the source's value map."""
+    text = str(value).lower() if isinstance(value, bool | str) else ""
+    text = source.values.get(text, text)
+    return {"true": True, "false": False}.get(text)
 
 
 def as_number(value: Any) -> float | None:

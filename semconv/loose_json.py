@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import re
 from typing import Any
 
 import orjson
@@ -33,8 +34,12 @@ def read_json(text: str) -> tuple[Any, str]:
         return clean(json.loads(text, strict=False, parse_constant=lambda _: None)), "loose_json"
     except (ValueError, RecursionError):
         pass
-    start = text.lstrip()[:1]
-    if start in _OPENERS:
+    if looks_like_repr(text):
+        try:
+            return clean(_python_repr(text)), "python_repr"
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return clean(text), "bad_json"
+    if text.lstrip()[:1] in _OPENERS:
         for attempt, trouble in ((_python_repr, "python_repr"), (_closed, "cut_json")):
             try:
                 return clean(attempt(text)), trouble
@@ -45,16 +50,48 @@ def read_json(text: str) -> tuple[Any, str]:
 
 def opened(value: Any) -> Any:
     """The value inside a string that holds JSON (an object, a list or a string); anything else as it is."""
-    if isinstance(value, str) and looks_like_json(value):
+    if isinstance(value, str) and (looks_like_json(value) or looks_like_repr(value)):
         inner, trouble = read_json(value)
         return value if trouble == "bad_json" else inner
     return value
 
 
+_ENUM = re.compile(r"<[A-Za-z_][\w.]*: ('(?:[^'\\]|\\.)*'|\d+)>")  # repr of an enum member: <Role.USER: 'user'>
+_CONSTRUCTOR = re.compile(r"^\s*[A-Z][A-Za-z0-9_]*\(")
+_REPR = re.compile(r"^\s*(?:[\[{(]|[A-Z][A-Za-z0-9_]*\()")
+
+
+def looks_like_repr(text: str) -> bool:
+    """A Python constructor call written as text, such as `ChatMessage(role=<Role.USER: 'user'>, ...)`."""
+    return bool(_CONSTRUCTOR.match(text))
+
+
 def _python_repr(text: str) -> Any:
-    if len(text) > MAX_REPR:
-        raise ValueError("too long")
-    return ast.literal_eval(text)
+    """Literals, and constructor calls as maps of their keyword arguments. Nothing is executed."""
+    if len(text) > MAX_REPR or not _REPR.match(text):
+        raise ValueError("not a repr")
+    return _literal(ast.parse(_ENUM.sub(r"\1", text.strip()), mode="eval").body)
+
+
+def _literal(node: ast.expr) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+            return [_literal(item) for item in items]
+        case ast.Dict(keys=keys, values=values):
+            return {str(_literal(k)): _literal(v) for k, v in zip(keys, values, strict=True) if k is not None}
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.Call(args=[], keywords=keywords) if keywords:
+            return {word.arg: _literal(word.value) for word in keywords if word.arg}
+        case ast.Call(args=[only], keywords=[]):
+            return _literal(only)
+        case ast.Name(id=name):
+            return {"nan": None, "inf": None, "NOT_GIVEN": None}.get(name, name)
+        case ast.Attribute() | ast.Call():
+            return ast.unparse(node)
+    raise ValueError("not a literal")
 
 
 def _closed(text: str) -> Any:

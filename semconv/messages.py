@@ -253,6 +253,55 @@ def _built(role: Any, parts: Iterable[Any], name: Any) -> Message | None:
     return message
 
 
+_SAID = frozenset(  # keys of an object whose values are content or stand in columns
+    ("role", "content", "parts", "name", "tool_calls", "function_call", "refusal", "finish_reason", "messages", "tools")
+    + (
+        "system",
+        "instructions",
+        "model",
+        "stream",
+        "type",
+        "text",
+        "toolCalls",
+        "reasoning",
+        "object",
+        "prompt",
+        "input",
+    )
+    + ("tool_call_id", "id", "annotations", "audio")
+)
+
+
+def is_all(value: Any) -> bool:
+    """Does what is read of a value as content hold all that it says?"""
+    if not isinstance(value, dict):
+        return True
+    return all(key in _SAID or inner in (None, "", [], {}) for key, inner in value.items())
+
+
+def read_event_list(value: Any, side: str) -> list[Message]:
+    """Messages of one side from a list of events `{"event.name": "gen_ai.user.message", ...}`."""
+    found = []
+    for item in opened(value) if isinstance(opened(value), list) else []:
+        if not isinstance(item, dict):
+            continue
+        name = str(item.get("event.name") or "")
+        if (name == "gen_ai.choice") != (side == "output"):
+            continue
+        role = (
+            {"gen_ai.choice": "assistant"}.get(name) or name.removeprefix("gen_ai.").removesuffix(".message") or "user"
+        )
+        inner = item.get("message")
+        body = (
+            inner
+            if isinstance(inner, dict)
+            else {**item, "content": inner if inner is not None else item.get("content")}
+        )
+        if (message := repair_message({"role": role, **body}, role)) is not None:
+            found.append(message)
+    return found
+
+
 # ---- other kinds of content as messages ----------------------------------------------------------------------------
 def read_parts(value: Any) -> list[Part]:
     """System instructions: a list of parts, a bare text, a message or a list of messages."""
@@ -359,14 +408,20 @@ def finish_reasons(value: Any) -> list[str]:
     found: list[str] = []
     value = opened(value)
     if isinstance(value, dict):
-        value = value.get("choices") or value.get("candidates") or [value]
+        value = value.get("choices") or value.get("candidates") or value.get("generations") or [value]
+        value = [entry[0] if isinstance(entry, list) and entry else entry for entry in opened(value) or []]
     for item in value if isinstance(value, list) else []:
-        if isinstance(item, dict):
-            for key in ("finish_reason", "finishReason", "stop_reason", "stopReason"):
-                if isinstance(item.get(key), str) and item[key]:
-                    found.append(item[key])
-                    break
+        for holder in (item, item.get("generation_info"), item.get("meta")) if isinstance(item, dict) else ():
+            stated = _reason_of(holder) if isinstance(holder, dict) else None
+            if stated:
+                found.append(stated)
+                break
     return found
+
+
+def _reason_of(item: Mapping[str, Any]) -> str | None:
+    keys = ("finish_reason", "finishReason", "stop_reason", "stopReason", "finish_reasons")
+    return next((item[key] for key in keys if isinstance(item.get(key), str) and item[key]), None)
 
 
 def finish_reason(value: str) -> str:

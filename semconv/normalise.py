@@ -22,7 +22,7 @@ from spanfold.semconv.detection import DIALECTS, Dialects, Mask, detect
 from spanfold.semconv.dialect import Content, Source
 from spanfold.semconv.dialects.common import RESOURCE_KEYS
 from spanfold.semconv.events import LogContent, assemble
-from spanfold.semconv.fill import Filler, ListColumn, NumberColumn, TextColumn, change
+from spanfold.semconv.fill import Filler, ListColumn, NumberColumn, TextColumn
 from spanfold.semconv.log_content import normalise_logs
 from spanfold.semconv.records import SpanBatch, SpanContent, SpanEvent
 from spanfold.semconv.schema import USAGE_COLUMNS
@@ -108,7 +108,12 @@ def _opened(batch: SpanBatch, dialects: Dialects) -> _Spans:
     found = {row: events.decode_events(listed[row].as_py()) for row in np.flatnonzero(counts).tolist()}
     masks = detect(dialects.tables, batch.attributes, batch.origins, origin, found)
     return _Spans(
-        batch, dialects, Filler(batch.attributes, batch.columns["start_ns"].to_numpy(), pseudo), origin, found, masks
+        batch,
+        dialects,
+        Filler(batch.attributes, batch.columns["start_ns"].to_numpy(), pseudo, found),
+        origin,
+        found,
+        masks,
     )
 
 
@@ -120,24 +125,11 @@ def _fill_fields(spans: _Spans) -> None:
             continue
         for column, sources in table.fields.items():
             for source in sources:
-                own = source.key.startswith("@")  # the name and scope of every span: only of those that speak it
-                if source.event:
-                    _fill_from_events(spans, column, source, mask if table.guarded else None)
-                elif spans.filler.has(source) and not (own and mask is None):
+                own = (
+                    not source.event and source.key[0] == "@"
+                )  # the name and scope of every span: only of those that speak it
+                if spans.filler.has(source) and not (own and mask is None):
                     spans.filler.fill(column, source, mask if table.guarded or own else None)
-
-
-def _fill_from_events(spans: _Spans, column: str, source: Source, allowed: Mask | None) -> None:
-    target = spans.filler.column(column)
-    rows, texts = [], []
-    for row, found in spans.events.items():
-        for event in found:
-            value = event.attributes.get(source.key) if event.name == source.event else None
-            if isinstance(value, str | int) and (allowed is None or allowed[row]):
-                rows.append(row)
-                texts.append(change(source, str(value)))
-    if isinstance(target, TextColumn):
-        target.offer(np.array(rows, np.int64), pa.array(texts, pa.string()))
 
 
 def _fill_from_origins(spans: _Spans) -> None:
@@ -186,10 +178,10 @@ def _read_content(spans: _Spans) -> tuple[set[str], list[tuple[int, str]]]:
         shut = frozenset(name for name in guarded if name not in spans.masks or not spans.masks[name][row])
         places = by_shut.get(shut)
         if places is None:
-            places = by_shut[shut] = spans.dialects.places_without(shut)
+            places = by_shut[shut] = spans.dialects.places_without(shut, gathered.keys)
         found = content.read_sides(values, places, facts[row], row)
         keys |= gathered.attribute_keys(found.used)
-        left += [(row, key) for key in values.keys() - found.used]
+        left += [(row, key) for key in values.keys() - found.used | found.partly]
         spans.notes += [Note(kind, key, row) for kind, key in found.trouble]
         if not found.empty:
             spans.said[row] = found

@@ -251,10 +251,12 @@ _BY_KEY: dict[str, Callable[[Part], Part | None]] = {
     "toolUse": _inside("toolUse", _call),
     "toolResult": _inside("toolResult", _response),
     "tool_call": _inside("tool_call", _call),
+    "tool_name": _call,
     "tool_call_result": _inside("tool_call_result", _haystack_result),
     "reasoningContent": _inside("reasoningContent", lambda part: _reasoning(_joined(part))),
     "message_content": _inside("message_content", repair_part),
     "image": _inside("image", lambda part: _image({"type": "image", **part})),
+    "origin": _haystack_result,
     "text": _text,
     "thinking": _reasoning,
 }

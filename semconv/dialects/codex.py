@@ -1,0 +1,25 @@
+"""OpenAI Codex CLI: hundreds of internal spans a call; the one that handles responses carries usage.
+
+Measured on 0.169.0. Models and prompts stand in log events only.
+"""
+
+from __future__ import annotations
+
+from spanfold.semconv.dialect import Detect, Dialect, EventMessage, Source
+
+CODEX = Dialect(
+    name="codex",
+    about="codex 0.169.0",
+    detect=Detect(prefixes=("codex.",), scopes=("codex_*",)),
+    guarded=True,
+    fields={
+        "operation": Source("@name", values={"handle_responses": "chat"}, only=True),
+        "provider": Source("@name", pattern=r"^(handle_responses)$", values={"handle_responses": "openai"}),
+        "streaming": Source("@name", values={"handle_responses": "true"}),
+        "reasoning_tokens": Source("codex.usage.reasoning_output_tokens"),
+        "total_tokens": Source("codex.usage.total_tokens"),
+        "conversation_id": Source("conversation.id"),
+        "request_model": Source("model"),
+    },
+    messages=(EventMessage("codex.user_prompt", "input", "user", path="prompt"),),
+)

@@ -1,0 +1,16 @@
+"""OpenLIT: the newest conventions since 1.3x, with input tokens as the provider counts them.
+
+Measured on openlit 1.45.0 (Anthropic: input without cache) and 1.33.20, whose span events hold one flat text.
+"""
+
+from __future__ import annotations
+
+from spanfold.semconv.dialect import Detect, Dialect
+
+OPENLIT = Dialect(
+    name="openlit",
+    about="openlit 1.33.20, 1.45.0",
+    detect=Detect(scopes=("openlit*", "openlit.otel.tracing"), keys=("gen_ai.sdk.version",)),
+    input_tokens="exclusive",
+    providers=("anthropic", "aws.bedrock"),
+)

@@ -1,0 +1,70 @@
+"""Traceloop / OpenLLMetry before the newest conventions, and its wrappers of workflows and tasks.
+
+Measured on traceloop-sdk 0.40.14 and 0.62.4 (Ollama still writes this shape; wrappers are the same). The
+Dynatrace page for OpenAI documents the same keys. Laminar writes them too.
+"""
+
+from __future__ import annotations
+
+from spanfold.semconv.dialect import Content, Detect, Dialect, Source
+from spanfold.semconv.dialects.shared import SPAN_KINDS
+
+_ASSOCIATION = "traceloop.association.properties."
+
+TRACELOOP = Dialect(
+    name="traceloop-old",
+    about="traceloop-sdk up to 0.4x; opentelemetry-instrumentation-ollama 0.62.4",
+    detect=Detect(
+        keys=("llm.request.type", "llm.usage.total_tokens"),
+        prefixes=(
+            "gen_ai.prompt.0",
+            "gen_ai.completion.0",
+            "llm.request.functions.",
+            "llm.prompts.",
+            "llm.completions.",
+        ),
+    ),
+    fields={
+        "operation": Source("llm.request.type", values={**SPAN_KINDS, "completion": "text_completion"}),
+        "streaming": (Source("llm.is_streaming"), Source("@present", event="llm.content.completion.chunk")),
+        "finish_reasons": (Source("llm.response.finish_reason"), Source("llm.response.stop_reason")),
+        "session_id": Source(_ASSOCIATION + "session_id"),
+        "user_id": Source(_ASSOCIATION + "user_id"),
+        "conversation_id": (Source(_ASSOCIATION + "conversation_id"), Source(_ASSOCIATION + "thread_id")),
+        "request_model": Source("llm.request.model"),
+        "response_model": Source("llm.response.model"),
+        "input_tokens": Source("llm.usage.prompt_tokens"),
+        "output_tokens": Source("llm.usage.completion_tokens"),
+        "prompt_name": Source("traceloop.prompt.key"),
+        "prompt_version": Source("traceloop.prompt.version"),
+    },
+    content={
+        "input": (Content("gen_ai.prompt.*"), Content("llm.prompts.*")),
+        "output": (Content("gen_ai.completion.*", role="assistant"), Content("llm.completions.*", role="assistant")),
+        "tools": (Content("llm.request.functions.*", "tools"), Content("gen_ai.request.functions.*", "tools")),
+    },
+)
+
+TRACELOOP_WRAP = Dialect(
+    name="traceloop-wrap",
+    about="traceloop-sdk decorators, LangChain and LangGraph nodes",
+    detect=Detect(keys=("traceloop.span.kind", "traceloop.entity.input", "traceloop.entity.output")),
+    fields={
+        "operation": Source("traceloop.span.kind", values={**SPAN_KINDS, "task": "task"}),
+        "agent_name": (Source("gen_ai.agent.name"), Source("traceloop.workflow.name")),
+    },
+    content={
+        "input": (
+            Content("traceloop.entity.input", "tool_call", path="inputs", operations=("execute_tool",)),
+            Content("traceloop.entity.input", "tool_call", operations=("execute_tool",)),
+            Content("traceloop.entity.input", path="inputs"),
+            Content("traceloop.entity.input"),
+        ),
+        "output": (
+            Content("traceloop.entity.output", "tool_result", path="output", operations=("execute_tool",)),
+            Content("traceloop.entity.output", "tool_result", operations=("execute_tool",)),
+            Content("traceloop.entity.output", path="outputs", role="assistant"),
+            Content("traceloop.entity.output", role="assistant"),
+        ),
+    },
+)

@@ -1,0 +1,199 @@
+"""Requests and responses of model providers, wherever an emitter put them as JSON: what they state.
+
+Known by their keys: OpenAI chat, responses and embeddings, Anthropic messages, Gemini, Bedrock converse, Ollama,
+Cohere, LangChain results, LlamaIndex, Haystack. Used by dialects that send the raw object instead of attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from spanfold.semconv import messages
+from spanfold.semconv.loose_json import opened
+from spanfold.semconv.provider_usage import usage_facts
+
+Facts = dict[str, Any]
+
+_WRAPPERS = (  # keys under which the provider's own object, or its metadata, lies
+    "response_metadata", "llm_output", "raw", "raw_response", "response", "kwargs", "data", "message", "meta", "_meta",
+    "model_extra", "lc_attributes",
+)  # fmt: skip
+_USAGE = ("usage", "usage_metadata", "usageMetadata", "token_usage", "tokenUsage", "usage_details")
+_MODEL = ("model", "model_name", "modelVersion", "model_version", "modelId", "model_id")
+_RESPONSE_MARKS = frozenset(
+    ("choices", "candidates", "usage", "stop_reason", "output", "system_fingerprint", "embeddings")
+)
+_DEPTH = 7
+
+
+def response_facts(value: Any) -> Facts:
+    """Columns that a response states: response_id, response_model, finish_reasons, service_tier and token counts."""
+    facts: Facts = {}
+    for node in _nodes(opened(value), 0):
+        found = _stated(node)
+        for column, stated in found.items():
+            facts.setdefault(column, stated)
+    return facts
+
+
+def _nodes(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+    """The maps of a response from outside in, along known wrappers."""
+    if depth > _DEPTH:
+        return
+    if isinstance(value, list):
+        for item in value[-1:] if value and all(isinstance(v, dict) and "role" in v for v in value) else value[:4]:
+            yield from _nodes(item, depth + 1)
+        return
+    if not isinstance(value, dict):
+        return
+    yield value
+    for key in _WRAPPERS:
+        inner = opened(value.get(key))
+        if isinstance(inner, dict):
+            yield from _nodes(inner, depth + 1)
+    for key in ("generations", "replies", "update"):
+        inner = opened(value.get(key))
+        inner = [opened(item) for item in inner] if isinstance(inner, list) else inner
+        if isinstance(inner, list | dict):
+            yield from _nodes(inner, depth + 1)
+    held = value.get("messages")
+    if isinstance(held, list) and held:
+        yield from _nodes(opened(held[-1]), depth + 1)
+
+
+def _stated(node: Mapping[str, Any]) -> Facts:
+    facts: Facts = {}
+    model = next((node[key] for key in _MODEL if isinstance(node.get(key), str) and node[key]), None)
+    if model:
+        facts["response_model"] = model
+    usage = next((u for key in _USAGE if isinstance(u := opened(node.get(key)), dict) and u), None)
+    counts = usage_facts(usage if usage is not None else node)
+    facts |= counts
+    identity = node.get("id") or node.get("responseId") or node.get("response_id")
+    if isinstance(identity, str) and (model or node.keys() & _RESPONSE_MARKS) and not _internal(identity):
+        facts["response_id"] = identity
+    reasons = messages.finish_reasons(node) or _outcome(node)
+    if reasons:
+        facts["finish_reasons"] = reasons
+    tier = node.get("service_tier") or (usage or {}).get("service_tier")
+    if isinstance(tier, str):
+        facts["service_tier"] = tier
+    return facts
+
+
+def _internal(identity: str) -> bool:
+    """LangChain's own run ids are no response ids."""
+    return identity.startswith(("run-", "lc_run", "run_"))
+
+
+def _outcome(node: Mapping[str, Any]) -> list[str]:
+    """Finish reason of an OpenAI response object: its status, and why it is incomplete."""
+    status, details = node.get("status"), node.get("incomplete_details")
+    if "output" not in node or not isinstance(status, str):
+        done = node.get("done_reason")  # Ollama
+        return [done] if isinstance(done, str) and done else []
+    if status == "incomplete" and isinstance(details, dict) and details.get("reason"):
+        return [str(details["reason"])]
+    output = node.get("output")
+    called = isinstance(output, list) and any(isinstance(o, dict) and o.get("type") == "function_call" for o in output)
+    return ["tool_call" if called else status] if status in ("completed", "failed") else []
+
+
+def response_messages(value: Any) -> list[messages.Message]:
+    """What the model said: one message a choice, or one an output item."""
+    value = opened(value)
+    if isinstance(value, dict):
+        for key in ("choices", "candidates", "generations", "replies"):
+            if isinstance(value.get(key), list) and value[key]:
+                return messages.read_messages([_choice(opened(item)) for item in value[key]], "assistant")
+        output = opened(value.get("output"))
+        if isinstance(output, dict) and "message" in output:
+            return messages.read_messages(output["message"], "assistant")  # Bedrock converse
+        if isinstance(output, list):
+            return messages.read_messages(output, "assistant")  # OpenAI responses
+        if value.keys() & {"embedding", "embeddings"} or value.get("object") == "list":
+            return []
+        inner = opened(value.get("update"))
+        if isinstance(inner, dict):
+            return response_messages(inner)
+        held = opened(value.get("message"))
+        if isinstance(held, dict):
+            return messages.read_messages(held, "assistant")
+        if value.keys() & {"toolCalls", "function_calls", "reasoning", "reasoningText", "object"}:
+            return _spoken(value)
+        for key in ("messages", "output", "text", "answer", "result", "completion", "outputText", "response"):
+            if isinstance(value.get(key), str | list) and value[key]:
+                return messages.read_messages(value[key], "assistant")
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "update" in value[0]:
+        return response_messages(value[0])
+    return messages.read_messages(value, "assistant")
+
+
+def _spoken(value: Mapping[str, Any]) -> list[messages.Message]:
+    """An answer in pieces: reasoning, text (or the object it was parsed to) and tool calls beside each other."""
+    text = value.get("text") or value.get("object")
+    calls = opened(value.get("toolCalls") or value.get("function_calls")) or []
+    reasoning = value.get("reasoning") or value.get("reasoningText")
+    parts: list[Any] = [{"type": "reasoning", "content": opened(reasoning)}] if reasoning else []
+    parts += [{"type": "text", "content": text}] if text else []
+    parts += [{**call, "type": "tool_call"} for call in map(opened, calls) if isinstance(call, dict)]
+    return messages.repair_messages([{"role": "assistant", "parts": parts}])
+
+
+def _choice(item: Any) -> Any:
+    """A choice with its text, where it has no message (text completions)."""
+    if isinstance(item, dict) and "message" not in item and "delta" not in item and isinstance(item.get("text"), str):
+        return {"role": "assistant", "content": item["text"]}
+    if isinstance(item, list):
+        return _choice(item[0]) if item else None
+    return item
+
+
+def request_facts(value: Any) -> Facts:
+    """Columns that a request states: request_model, streaming, service_tier."""
+    facts: Facts = {}
+    value = opened(value)
+    for node in (value, value.get("kwargs") if isinstance(value, dict) else None):
+        if not isinstance(node, dict):
+            continue
+        model = next((node[key] for key in _MODEL if isinstance(node.get(key), str) and node[key]), None)
+        if model:
+            facts.setdefault("request_model", model)
+        if isinstance(node.get("stream"), bool):
+            facts.setdefault("streaming", node["stream"])
+        if isinstance(node.get("service_tier"), str):
+            facts.setdefault("service_tier", node["service_tier"])
+    return facts
+
+
+def request_side(value: Any, side: str) -> list[dict[str, Any]]:
+    """The input messages, system text or tool definitions of a request."""
+    value = opened(value)
+    if side == "input":
+        return _request_messages(value)
+    if not isinstance(value, dict):
+        return []
+    inside = value.get("config") if isinstance(value.get("config"), dict) else {}
+    if side == "tools":
+        held = value.get("tools") or value.get("functions") or inside.get("tools") or value.get("toolConfig")
+        return messages.read_tools(held) if held else []
+    keys = ("system", "instructions", "systemInstruction", "system_instruction", "system_prompt", "systemPrompt")
+    held = next((source[key] for source in (value, inside) for key in keys if source.get(key)), None)
+    return messages.read_parts(held)
+
+
+def _request_messages(value: Any) -> list[messages.Message]:
+    if isinstance(value, dict):
+        for key in ("messages", "contents", "chat_history", "input", "prompt", "inputs", "query", "text"):
+            held = value.get(key)
+            if held not in (None, "", [], {}):
+                return _texts_or_messages(held)
+        return []
+    return _texts_or_messages(value)
+
+
+def _texts_or_messages(held: Any) -> list[messages.Message]:
+    if isinstance(held, list) and all(isinstance(item, str) for item in held):
+        held = [opened(item) if item.lstrip().startswith("{") or "(" in item[:40] else item for item in held]
+    return messages.read_messages(held)
