@@ -6,7 +6,6 @@ Keys and values are data: they are escaped into JSON here and are nothing else a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import orjson
@@ -84,10 +83,9 @@ def quoted(texts: pa.StringArray) -> pa.StringArray:
     out = pc.binary_join_element_wise('"', texts, '"', "")
     if not len(hits):
         return out
-    mask = np.zeros(len(texts), np.bool_)
-    mask[np.searchsorted(offsets, hits, side="right") - 1] = True
-    escaped = [orjson.dumps(text).decode() for text in texts.filter(pa.array(mask)).to_pylist()]
-    return pc.replace_with_mask(out, pa.array(mask), pa.array(escaped, pa.string()))
+    at = np.unique(np.searchsorted(offsets, hits, side="right") - 1)
+    escaped = [orjson.dumps(text).decode() for text in texts.take(pa.array(at)).to_pylist()]
+    return _put(out, at, pa.array(escaped, pa.string()))
 
 
 def _numbers(values: NDArray[np.float64]) -> pa.StringArray:
@@ -98,17 +96,22 @@ def _numbers(values: NDArray[np.float64]) -> pa.StringArray:
 def _typed_json(values: pa.BinaryArray) -> pa.StringArray:
     """OTLP JSON of those values that plain JSON loses; NULL for the others."""
     tags = value_columns.kinds(values)
-    suspect = tags != STRING
-    suspect &= tags != BOOL
-    doubles, integers = np.flatnonzero(tags == DOUBLE), np.flatnonzero(tags == INT)
-    suspect[doubles] = ~np.isfinite(value_columns.doubles(values.take(pa.array(doubles))))
-    suspect[integers] = _unsafe(value_columns.integers(values.take(pa.array(integers))))
-    out: list[Any] = [None] * len(values)
-    for place in np.flatnonzero(suspect).tolist():
-        value = decode_any_value(values[place].as_py())
-        out[place] = json_text(to_otlp_json(value)) if needs_type(value) else None
-    return pa.array(out, pa.string())
+    out = pa.nulls(len(values), pa.string())
+    whole = np.flatnonzero(tags == INT)
+    numbers = value_columns.integers(values.take(pa.array(whole)))
+    large = (numbers > SAFE_INTEGER) | (numbers < -SAFE_INTEGER)
+    digits = pa.array(numbers[large]).cast(pa.string())  # often many: times in nanoseconds
+    out = _put(out, whole[large], pc.binary_join_element_wise('{"intValue":"', digits, '"}', ""))
+    decimals = np.flatnonzero(tags == DOUBLE)
+    odd = ~np.isfinite(value_columns.doubles(values.take(pa.array(decimals))))
+    at = np.sort(np.concatenate([decimals[odd], np.flatnonzero(~np.isin(tags, (STRING, BOOL, INT, DOUBLE)))]))
+    decoded = [decode_any_value(raw) for raw in values.take(pa.array(at)).to_pylist()]
+    texts = [json_text(to_otlp_json(value)) if needs_type(value) else None for value in decoded]
+    return _put(out, at, pa.array(texts, pa.string()))
 
 
-def _unsafe(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return (numbers > SAFE_INTEGER) | (numbers < -SAFE_INTEGER)
+def _put(array: pa.StringArray, at: Rows, values: pa.StringArray) -> pa.StringArray:
+    """The array with values[i] at at[i]; `at` ascends."""
+    mask = np.zeros(len(array), np.bool_)
+    mask[at] = True
+    return pc.replace_with_mask(array, pa.array(mask), values)
