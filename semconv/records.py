@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spanfold.semconv import value_columns
@@ -280,11 +279,3 @@ def scatter(length: int, rows: Rows, values: Any, kind: pa.DataType) -> pa.Array
 def json_text(value: Any) -> str:
     """Compact JSON; NaN and infinities become null (attributes_typed keeps them)."""
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
-
-
-def distinct(values: Sequence[Any]) -> list[Any]:
-    return list(dict.fromkeys(values))
-
-
-def count_true(mask: pa.Array) -> int:
-    return int(pc.sum(mask).as_py() or 0)
