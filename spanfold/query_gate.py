@@ -47,6 +47,22 @@ def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     _check_tree(tree["statements"], _tables(connection))
 
 
+def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
+    """Raise Refused unless `condition` is one condition on the columns of `calls`, and nothing beside it."""
+    text = f"SELECT 1 FROM calls WHERE (\n{condition}\n)"
+    check(connection, text)
+    statements = _parse(connection, text)["statements"]
+    query = statements[0]["node"]
+    beside = ("modifiers", "group_expressions", "having", "qualify", "sample")
+    closed = query["type"] == "SELECT_NODE" and query["from_table"].get("table_name") == "calls"
+    if not closed or any(query.get(name) for name in beside) or query["cte_map"]["map"]:
+        raise Refused("the condition must be one expression, such as status = 'error' AND cost > 0.01")
+    try:
+        connection.sql(text)
+    except duckdb.Error as error:
+        raise Refused(str(error)) from error
+
+
 def _parse(connection: duckdb.DuckDBPyConnection, text: str) -> Any:
     try:
         tree = json.loads(connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchall()[0][0])

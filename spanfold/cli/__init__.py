@@ -27,6 +27,14 @@ VERBS = {
     "flush": "spanfold.cli.run:flush",
     "init": "spanfold.cli.run:init",
     "demo": "spanfold.cli.demo:demo",
+    "stats": "spanfold.cli.read:stats",
+    "tail": "spanfold.cli.read:tail",
+    "show": "spanfold.cli.read:show",
+    "sql": "spanfold.cli.read:sql",
+    "export": "spanfold.cli.read:export",
+    "deploys": "spanfold.cli.control:deploys",
+    "keys": "spanfold.cli.control:keys",
+    "prices": "spanfold.cli.control:prices",
 }
 DEBUG_VARIABLE = "SPANFOLD_DEBUG"
 

@@ -1,0 +1,98 @@
+"""Opens the read surface for a verb or a route: the newest snapshot, and content where this process has the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from spanfold import query_client, query_gate
+from spanfold.analytics.content import message_words
+from spanfold.analytics.queries import Reader
+from spanfold.analytics.snapshots import Snapshots
+from spanfold.errors import SpanfoldError
+from spanfold.exporter.errors import KeyMissing
+from spanfold.exporter.keys import Keyring
+from spanfold.state.comments import CommentSealer
+from spanfold.state.store import StateStore
+
+
+class NoDataDirectory(SpanfoldError):
+    """There is no data directory here: start `spanfold up`, or name one with --data."""
+
+
+def open_keyring(data: Path) -> Keyring | None:
+    """The keys of a data directory, None where this process has none (content stays closed)."""
+    try:
+        return Keyring.open(data / "keys", create=False)
+    except KeyMissing:
+        return None
+
+
+def open_reader(data: Path, *, content: bool = True, threads: int = 2) -> Reader:
+    """The read surface. Raises NoDataDirectory; without keys it shows everything but content."""
+    if not data.is_dir():
+        raise NoDataDirectory(f"there is no data directory {data}: start `spanfold up`, or give --data")
+    return Reader(data, open_keyring(data) if content else None, threads=threads)
+
+
+def open_state(data: Path) -> StateStore:
+    """The control plane, with comments where the keys are here."""
+    if not data.is_dir():
+        raise NoDataDirectory(f"there is no data directory {data}: start `spanfold up`, or give --data")
+    keyring = open_keyring(data)
+    return StateStore.open(data, sealer=comment_sealer(keyring) if keyring else None)
+
+
+def comment_sealer(keyring: Keyring) -> CommentSealer:
+    return CommentSealer(lambda tenant: keyring.hash_key(tenant, "review comments"))
+
+
+def run_sql(
+    data: Path, text: str, *, content: bool = True, limits: query_client.Limits | None = None
+) -> query_client.Query:
+    """A person's SELECT on the newest snapshot, in a process of its own; content is readable if keys are here."""
+    snapshots = Snapshots(data)
+    opened = snapshots.newest()
+    keyring = open_keyring(data) if content else None
+    words_of = _words_of(opened.cursor(), keyring) if content else None
+    return query_client.Query(text, opened.path, [data / "lake"], limits=limits, words_of=words_of)
+
+
+def check_condition(data: Path, condition: str) -> None:
+    """Raises QueryRefused unless this is one condition on the columns of `calls`."""
+    try:
+        query_gate.check_condition(Snapshots(data).newest().cursor(), condition)
+    except query_gate.Refused as error:
+        raise query_client.QueryRefused(str(error)) from error
+
+
+def _words_of(cursor: Any, keyring: Keyring | None) -> Callable[[pa.Table], pa.Array]:
+    def words_of(places: pa.Table) -> pa.Array:
+        homes: dict[tuple[Any, str], set[bytes]] = {}
+        keys = []
+        columns = (places.column("date").cast(pa.date32()), places.column("tenant"), places.column("message_id"))
+        for day, tenant, message_id in zip(*(column.to_pylist() for column in columns), strict=True):
+            keys.append((day, tenant, bytes.fromhex(message_id)))
+            homes.setdefault((day, tenant), set()).add(keys[-1][2])
+        found: dict[tuple[Any, str, bytes], str] = {}
+        for (day, tenant), ids in homes.items():
+            try:
+                words = message_words(cursor, keyring, (day, tenant), ids)
+            except KeyMissing:
+                continue  # NULL, as in the published view
+            found |= {(day, tenant, message_id): said_in(body) for message_id, body in words.items()}
+        return pa.array([found.get(key) for key in keys], pa.string())
+
+    return words_of
+
+
+def said_in(body: dict[str, Any]) -> str:
+    """The parts of a message as JSON; of the row `system` also those of system messages at the head of the input."""
+    parts = list(body.get("parts") or ())
+    for message in body.get("messages") or ():
+        parts += message.get("parts") or ()
+    return orjson.dumps(parts).decode()
