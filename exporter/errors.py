@@ -25,3 +25,11 @@ class KeyMissing(ExporterError):
 
 class BlockDamaged(ExporterError):
     """A content block is not the one that was sealed for its row."""
+
+
+class RuleInvalid(ExporterError):
+    """A redaction rule cannot be used."""
+
+
+class RuleInvalid(ExporterError):
+    """A redaction rule cannot be run."""

@@ -1,0 +1,159 @@
+"""What is redacted: rules as data, the built-in ones, and what a cheap look must see before a rule can hit.
+
+A pattern is RE2 (linear time whatever the text). If it has a group, only what the first group caught is replaced. The
+order is the priority: where hits overlap, the earlier rule names the marker.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import re2
+
+from spanfold.exporter.errors import RuleInvalid
+
+MAX_PATTERN_CHARS = 2000
+MAX_RULES = 200
+_MARKER = re.compile(r"\[[A-Za-z0-9_ :+-]{1,40}\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. `detector` names a check of detectors.py or of a package; `replacement` is a marker in brackets."""
+
+    name: str
+    pattern: str
+    detector: str | None
+    replacement: str
+    enabled: bool = True
+
+
+def check_rule(rule: Rule) -> None:
+    """Raises RuleInvalid, saying why, for a rule that cannot be run safely."""
+    if not _MARKER.fullmatch(rule.replacement):
+        raise RuleInvalid(
+            f"rule {rule.name!r}: the replacement must look like [NAME], so that it is never redacted again"
+        )
+    if len(rule.pattern) > MAX_PATTERN_CHARS:
+        raise RuleInvalid(f"rule {rule.name!r}: the pattern is longer than {MAX_PATTERN_CHARS} characters")
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled = re2.compile(rule.pattern, options)
+    except re2.error as error:
+        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        raise RuleInvalid(f"rule {rule.name!r}: RE2 refuses the pattern: {reason}") from None
+    if compiled.search("") is not None:
+        raise RuleInvalid(f"rule {rule.name!r}: the pattern matches an empty text")
+
+
+_TOKEN = r"[A-Za-z0-9_\-]"
+_SECRET_KEYS = (
+    r"passw(?:or)?d|passwd|pwd|passphrase|secret|secret[_\-]?key|api[_\-]?secret|client[_\-]?secret|api[_\-]?key|apikey"
+    r"|access[_\-]?key|secret[_\-]?access[_\-]?key|private[_\-]?key|account[_\-]?key|encryption[_\-]?key|signing[_\-]?key"
+    r"|(?:auth|access|refresh|bearer|session|id|api|bot|security|csrf)[_\-]?token|authorization|x-api-key|credentials?"
+)
+_OTHER_KEYS = (
+    r"glpat-[\w\-]{20,}|gsk_\w{40,}|xai-\w{40,}|pplx-\w{40,}|r8_\w{30,}|npm_\w{36}|pypi-AgE[\w\-]{40,}|nvapi-[\w\-]{40,}"
+    r"|SG\.[\w\-]{16,}\.[\w\-]{30,}|dop_v1_[a-f0-9]{64}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|sq0(?:csp|atp)-[\w\-]{22,}"
+    r"|(?:sk|rk)_(?:live|test)_\w{16,}|whsec_\w{24,}|SK[0-9a-f]{32}|dapi[0-9a-f]{32}|[sp]k-lf-[0-9a-f\-]{36}"
+    r"|lsv2_(?:pt|sk)_\w{32,}|lin_api_\w{32,}|ntn_\w{40,}|hvs\.[\w\-]{24,}|glsa_\w{32,}|NRAK-[A-Z0-9]{27}|sbp_[a-f0-9]{40}"
+    r"|PMAK-[\w\-]{50,}|tvly-[\w\-]{20,}|fw_\w{22,}|ya29\.[\w\-]{30,}|GOCSPX-[\w\-]{28}|AGE-SECRET-KEY-1[0-9A-Z]{50,}"
+    r"|EAA[A-Za-z0-9]{80,}|[0-9]{8,10}:AA[\w\-]{33}|dp\.(?:pt|st)\.\w{40,}|sl\.[\w\-]{100,}|AccountKey=[A-Za-z0-9+/]{80,}={0,2}"
+    r"|https://hooks\.slack\.com/(?:services|workflows)/[\w/]{20,}"
+)
+
+BUILT_IN: tuple[Rule, ...] = (
+    Rule(
+        "private_key",
+        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+        r"(?:(?s:.*?)-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s\\:,.\-]*)",
+        None, "[PRIVATE_KEY]",
+    ),
+    Rule("url_login", r"\b[A-Za-z][A-Za-z0-9+.\-]{1,20}:\\?/\\?/([^\s/?#\"'<>\\]{1,500})@", "url_login", "[URL_LOGIN]"),
+    Rule("jwt", rf"\beyJ{_TOKEN}{{8,}}\.(?:eyJ)?{_TOKEN}{{6,}}(?:\.{_TOKEN}+){{1,3}}", None, "[JWT]"),
+    Rule("anthropic_key", rf"\bsk-ant-{_TOKEN}{{20,}}", None, "[ANTHROPIC_KEY]"),
+    Rule("openai_key", r"\bsk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}", None, "[OPENAI_KEY]"),
+    Rule("openai_project_key", rf"\bsk-{_TOKEN}{{20,}}", "token", "[OPENAI_KEY]"),
+    Rule("aws_key", r"\b(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA|ANVA|ABIA|ACCA)[A-Z0-9]{16}\b", None, "[AWS_KEY]"),
+    Rule("github_token", r"\b(?:gh[oprsu]_[A-Za-z0-9]{36,255}|github_pat_\w{22,255})", None, "[GITHUB_TOKEN]"),
+    Rule("google_api_key", rf"\bAIza{_TOKEN}{{35}}", None, "[GOOGLE_API_KEY]"),
+    Rule("slack_token", rf"\bx(?:ox[a-z](?:\.xox[a-z])?|app)-{_TOKEN}{{10,}}", "token", "[SLACK_TOKEN]"),
+    Rule("huggingface_token", r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}", None, "[HF_TOKEN]"),
+    Rule("provider_key", rf"\b(?:{_OTHER_KEYS})", "token", "[API_KEY]"),
+    Rule("bearer_token", r"(?i:\b(?:bearer|basic)\s+)([A-Za-z0-9._~+/\-]{12,}={0,2})", "secret", "[BEARER_TOKEN]"),
+    Rule(
+        "password",
+        rf"(?i:(?:^|[^a-z])(?:[a-z0-9]+[_\-.])?(?:{_SECRET_KEYS}|token))\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?"
+        r"([^\s\"'`,;&)}\]<>\\\x{3000}-\x{303F}\x{FF00}-\x{FFEF}]{6,500})",
+        "secret", "[SECRET]",
+    ),
+    Rule("iban", r"(?i:\b[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,32})", "mod97", "[IBAN]"),
+    Rule("card", r"\d(?:[ \-]?\d){11,30}", "luhn", "[CARD]"),
+    Rule("ssn", r"\d{3}[ \-]?\d{2}[ \-]?\d{4}", "ssn", "[SSN]"),
+    Rule("ipv4", r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", "ip", "[IP]"),
+    Rule("ipv6", r"(?i:\b(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7})", "ip", "[IP]"),
+    Rule(
+        "email",
+        r"[\p{Latin}0-9._%+'\-]{1,64}@(?:[\p{Latin}0-9](?:[\p{Latin}0-9\-]{0,61}[\p{Latin}0-9])?\.){1,8}(?:xn--[a-z0-9\-]{2,30}|\p{Latin}{2,24})",
+        "email", "[EMAIL]",
+    ),
+    Rule("phone", r"[+(]{0,2}\d(?:[ \t\-./()]{0,3}\d){6,24}", "phone", "[PHONE]"),
+)  # fmt: skip
+
+
+def _spread(literal: str) -> str:
+    """The literal, with a line break allowed anywhere inside: a value may be split over two lines."""
+    return r"(?:\s|\\n)?".join(re.escape(c) for c in literal)
+
+
+_GAP = r"(?:[ \t\r\n\-]|\\n){0,3}"  # between digits of a number, split over lines or not
+_PHONE_GAP = r"(?:[ \t\r\n\-./()]|\\n){0,3}"
+_IBAN_COUNTRIES = "A[DELTZ]|B[AEGHIRY]|C[HRYZ]|D[EJKO]|E[EGS]|F[IKOR]|G[BEILRT]|H[NRU]|I[ELQST]|JO|K[WZ]|L[BCITUVY]|M[CDEKNRTU]|N[ILO]|OM|P[KLST]|QA|R[OSU]|S[ACDEIKMOTV]|T[LNR]|UA|V[AG]|XK|YE"
+_KEY_STARTS = (
+    "glpat-", "gsk_", "xai-", "pplx-", "r8_", "npm_", "pypi-AgE", "nvapi-", "SG.", "dop_v1_", "sq0", "whsec_", "dapi",
+    "k-lf-", "lsv2_", "lin_api_", "ntn_", "hvs.", "glsa_", "NRAK-", "sbp_", "PMAK-", "tvly-", "fw_", "ya29.", "GOCSPX-",
+    "AGE-SECRET", ":AA", "dp.pt.", "dp.st.", "AccountKey=", "hooks.slack",
+)  # fmt: skip
+
+# What must stand somewhere in a text before the rule of that pattern can hit: one pass over all texts looks for all.
+# Weaker than the pattern (no boundaries, line breaks allowed inside), so that it never hides a hit.
+PREFILTERS: dict[str, str] = {
+    "private_key": _spread("PRIVATE") + r"\s" + _spread("KEY"),
+    "url_login": r":\\?/\\?/[^\s/?#\"'<>\\]{1,500}@",
+    "jwt": _spread("eyJ") + r"[A-Za-z0-9_\-]{4}",
+    "anthropic_key": _spread("sk-ant-"),
+    "openai_key": _spread("sk-") + r"(?:\s|\\n)?[A-Za-z0-9_\-]{8}",
+    "openai_project_key": _spread("sk-") + r"(?:\s|\\n)?[A-Za-z0-9_\-]{8}",
+    "aws_key": r"A(?:\s|\\n)?[KSRIGNBC](?:\s|\\n)?[A-Z](?:\s|\\n)?A(?:\s|\\n)?[A-Z0-9]{3}",
+    "github_token": r"g(?:\s|\\n)?h(?:\s|\\n)?[oprsu](?:\s|\\n)?_|" + _spread("github_pat_"),
+    "google_api_key": _spread("AIza"),
+    "slack_token": r"x(?:\s|\\n)?o(?:\s|\\n)?x(?:\s|\\n)?[a-z](?:\s|\\n)?[.\-]|xapp-",
+    "huggingface_token": r"(?:hf|api_org)_[A-Za-z0-9]{8}|h\s?f\s?_\s?[A-Za-z0-9]{8}",
+    "provider_key": "|".join(map(re.escape, _KEY_STARTS)) + r"|shp(?:at|ca|pa|ss)_|[rs]k_(?:live|test)_|SK[0-9a-f]{8}|EAA[A-Za-z0-9]{20}|sl\.[\w\-]{40}",
+    "bearer_token": r"(?i:bearer|basic)\s+[A-Za-z0-9._~+/\-]{12}",
+    "password": rf"(?i:{_SECRET_KEYS}|token)\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?[^\s\"'`,;&)}}\]<>\\]{{6}}",
+    "iban": rf"(?:^|[^0-9A-Za-z])(?i:{_IBAN_COUNTRIES}){_GAP}\d{_GAP}\d(?:{_GAP}[A-Za-z0-9]){{11}}",
+    "card": rf"(?:^|[^0-9.])(?:[2-6]|1800|8[12])(?:{_GAP}\d){{10}}",
+    "ssn": rf"\d{_GAP}\d{_GAP}\d(?:[ \-]|\s?[ \-]\s?|\\n)\d{_GAP}\d(?:[ \-]|\s?[ \-]\s?|\\n)\d{_GAP}\d{_GAP}\d{_GAP}\d|(?i:ssn|social|itin|tax)\D{{0,48}}\d{{9}}",
+    "ipv4": r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d",
+    "ipv6": r"(?i:[23][0-9a-f]{3}|f[cde][0-9a-f]{2}):[0-9a-f]{0,4}:",
+    "email": r"[\p{Latin}0-9._%+'\-](?:\s|\\n)?@(?:[\p{Latin}0-9.\-]|[\r\n]|\\n){1,70}\.",
+    "phone": (
+        rf"\+(?:\s|\\n)?\d(?:{_PHONE_GAP}\d){{6}}|\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
+        r"|\([2-9](?:\s|\\n)?\d(?:\s|\\n)?\d(?:\s|\\n)?\)"
+        r"|(?:00|011[ \-])[1-9]\d{0,2}[ \-.]\d|0[1-9]\d{1,3}\)? \d{2,4} \d{2,4}"
+        r"|(?i:phone|tel|mobile|fax|whatsapp|sms|msisdn|hotline|t[eé]l|电话|手机|電話|call|reach|ring|dial|contact|text me|answering|cell|number|pager)"
+        r"\D{0,48}\d(?:[ \t\-./()]{0,3}\d){6}"
+        r"|\d(?:[ \t\-./()]{0,3}\d){6}[ \-]{0,2}\(?(?i:fax|mobile|phone|tel|office|home|work|cell|direct)"
+    ),
+}  # fmt: skip
+
+# A value split over two lines: believed for exact shapes, even where a piece of them would be a hit of its own; for keys of
+# open length if what stands on the next line looks random too; for numbers and addresses if no piece is a hit.
+EXACT_SHAPES = frozenset({"aws_key", "github_token", "google_api_key", "openai_key"})
+OPEN_SHAPES = frozenset(
+    {"anthropic_key", "openai_project_key", "huggingface_token", "slack_token", "jwt", "provider_key", "bearer_token"}
+)
+SPLITTABLE = frozenset({"card", "ssn", "phone", "email", "iban"})
