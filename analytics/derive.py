@@ -92,9 +92,10 @@ class Deriver:
             derived.tables["suppressed"][day] = part.select(SUPPRESSED.names).to_arrow().cast(SUPPRESSED)
 
     def _link(self, fresh: pl.DataFrame, contexts: list[Mapping[str, Any]], version: int, derived: Derived) -> None:
-        spans = {
-            (r["tenant"], r["trace_id"], r["span_id"]): r for r in fresh.filter("is_candidate").iter_rows(named=True)
-        }
+        if not contexts:
+            return
+        calls = fresh.filter(pl.col("is_candidate") & pl.col("has_content")).iter_rows(named=True)
+        spans = {(r["tenant"], r["trace_id"], r["span_id"]): r for r in calls}
         turns: dict[tuple[str, str, str], Turn] = {}
         for row in contexts:
             identity = (row["tenant"], row["trace_id"], row["span_id"])

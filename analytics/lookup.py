@@ -63,7 +63,7 @@ class StoredSpans:
         wanted = pa.table({"tenant": [t for t, _ in traces], "trace_id": [i for _, i in traces]})
         self._connection.register("wanted", wanted)
         sql = f"SELECT date, {names} FROM {source} SEMI JOIN wanted USING (tenant, trace_id)"
-        found = self._connection.execute(sql, parameters).to_arrow_table()
+        found = self._connection.sql(sql, params=parameters).to_arrow_table()
         self._connection.unregister("wanted")
         self.rows_read += found.num_rows
         frame = pl.from_arrow(found)

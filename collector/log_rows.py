@@ -94,7 +94,7 @@ def _hashes(source: LogBatch) -> list[int]:
     offsets, data = binary_parts(source.attributes.values)
     starts = np.searchsorted(source.attributes.rows, np.arange(len(source.columns) + 1))
     codes = source.attributes.codes
-    keys = [xxhash.xxh3_64_digest(key) for key in source.attributes.keys]
+    keys = [xxhash.xxh3_64_digest(key.encode()) for key in source.attributes.keys]
     tenants = [origin.tenant.encode() for origin in source.origins]
     out = []
     for row, (trace, span, time, event, body, origin) in enumerate(zip(*columns.values(), strict=True)):

@@ -1,0 +1,145 @@
+"""Makes spans and puts them through the real path: journal, fold, commit, snapshot."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from spanfold.collector.journal import Journal
+from spanfold.collector.segments import JournalRecord
+from spanfold.exporter.keys import Keyring
+from spanfold.folding import Folding
+from spanfold.settings import Settings
+
+NOON = 1_763_640_000_000_000_000  # 2025-11-20T12:00:00Z
+SECOND = 1_000_000_000
+
+
+def any_value(value: Any) -> AnyValue:
+    if isinstance(value, bool):
+        return AnyValue(bool_value=value)
+    if isinstance(value, int):
+        return AnyValue(int_value=value)
+    if isinstance(value, float):
+        return AnyValue(double_value=value)
+    if isinstance(value, list):
+        out = AnyValue()
+        out.array_value.values.extend(any_value(item) for item in value)
+        return out
+    if isinstance(value, dict):
+        out = AnyValue()
+        out.kvlist_value.values.extend(KeyValue(key=k, value=any_value(v)) for k, v in value.items())
+        return out
+    return AnyValue(string_value=value)
+
+
+def span(trace: int, number: int, parent: int = 0, *, name: str = "chat", start: int = NOON, ms: int = 1000, **attributes: Any) -> Span:
+    """A span with small numbers for ids; `__` in a keyword stands for a dot."""
+    return Span(
+        trace_id=trace.to_bytes(16, "big"), span_id=number.to_bytes(8, "big"),
+        parent_span_id=parent.to_bytes(8, "big") if parent else b"", name=name, kind=3,  # type: ignore[arg-type]
+        start_time_unix_nano=start, end_time_unix_nano=start + ms * 1_000_000,
+        attributes=[KeyValue(key=k.replace("__", "."), value=any_value(v)) for k, v in attributes.items()],
+    )  # fmt: skip
+
+
+def chat(trace: int, number: int, parent: int = 0, *, tokens: tuple[int, int] = (100, 10), model: str = "gpt-4o-mini", **more: Any) -> Span:
+    """An inference span of the newest conventions. `history` and `answer` are message lists."""
+    content = {
+        key: json.dumps(more.pop(name))
+        for name, key in (("history", "gen_ai.input.messages"), ("answer", "gen_ai.output.messages"))
+        if name in more
+    }
+    return span(
+        trace, number, parent, gen_ai__operation__name="chat", gen_ai__provider__name="openai",
+        gen_ai__request__model=model, gen_ai__usage__input_tokens=tokens[0], gen_ai__usage__output_tokens=tokens[1],
+        **content, **more,
+    )  # fmt: skip
+
+
+def traces(spans: Iterable[Span], service: str = "shop", scope: str = "test") -> bytes:
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = service
+    scoped = resource.scope_spans.add()
+    scoped.scope.name = scope
+    scoped.spans.extend(spans)
+    return request.SerializeToString()
+
+
+def logs(records: Iterable[tuple[int, int, str, dict[str, Any]]], service: str = "shop") -> bytes:
+    """(trace, span, event name, attributes) of each record."""
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = service
+    scoped = resource.scope_logs.add()
+    for trace, number, event, attributes in records:
+        record = scoped.log_records.add(time_unix_nano=NOON, event_name=event)
+        record.trace_id, record.span_id = trace.to_bytes(16, "big"), number.to_bytes(8, "big")
+        record.attributes.extend(KeyValue(key=k, value=any_value(v)) for k, v in attributes.items())
+    return request.SerializeToString()
+
+
+class Product:
+    """One data directory with its journal and folder in this process."""
+
+    def __init__(self, data: Path, **settings: Any) -> None:
+        self.settings = dataclasses.replace(Settings(data=data), **{"quiet_seconds": 0.0} | settings)
+        self.data = data
+        self._keyring = Keyring.open(data / "keys")
+        self._journal = Journal(data / "journal", self._keyring)
+        self._tokens = itertools.count()
+        self.folding = Folding(self.settings)
+
+    def send(self, *bodies: bytes, signal: str = "traces", tenant: str = "default") -> None:
+        for body in bodies:
+            self._journal.append(JournalRecord(signal, tenant, None, time.time_ns(), body))
+
+    def fold(self) -> None:
+        """Folds what was sent, and what log content waits, into a published snapshot."""
+        end = self._journal.end()
+        (self.data / "run" / "flush").write_text(
+            json.dumps({"position": [end.segment, end.offset], "token": f"test-{next(self._tokens)}"})
+        )
+        self.folding.step()
+        while self.folding.step():
+            continue
+        self.folding.publish()
+
+    def restart(self) -> None:
+        """The fold process ends and a new one begins."""
+        self.folding.close()
+        self.folding = Folding(self.settings)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.data / "spanfold.duckdb"), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    def close(self) -> None:
+        self.folding.close()
+        self._journal.close()
+
+
+@contextmanager
+def product(data: Path, **settings: Any) -> Iterator[Product]:
+    running = Product(data, **settings)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def batches(spans: Sequence[Span], size: int) -> list[bytes]:
+    return [traces(spans[i : i + size]) for i in range(0, len(spans), size)]

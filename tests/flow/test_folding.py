@@ -1,0 +1,162 @@
+"""The fold process on real parts: journal in, lake and snapshot out, whatever the order, the batches, the restarts."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flow.sending import NOON, SECOND, Product, batches, chat, logs, product, span, traces
+
+SUMS = "count(*), sum(input_tokens), sum(output_tokens), round(sum(cost), 12)"
+
+
+def agent_traces(count: int) -> list[Any]:
+    """Traces of an agent span that repeats its two calls' usage, a tool span, and the calls."""
+    out = []
+    for trace in range(1, count + 1):
+        start = NOON + trace * 60 * SECOND
+        out += [
+            span(trace, 1, name="invoke_agent", start=start, gen_ai__operation__name="invoke_agent",
+                 gen_ai__usage__input_tokens=300, gen_ai__usage__output_tokens=30),
+            chat(trace, 2, 1, tokens=(100, 10), start=start + SECOND),
+            span(trace, 3, 1, name="execute_tool", start=start + 2 * SECOND, gen_ai__operation__name="execute_tool"),
+            chat(trace, 4, 1, tokens=(200, 20), start=start + 3 * SECOND),
+        ]  # fmt: skip
+    return out
+
+
+def test_calls_and_rollups_count_the_billable_leaves_once(tmp_path: Path) -> None:
+    """Ten agents over twenty calls: twenty calls, their tokens, and gpt-4o-mini's list price (rule 4)."""
+    with product(tmp_path) as p:
+        p.send(traces(agent_traces(10)))
+        p.fold()
+        cost = (3000 * 0.15 + 300 * 0.6) / 1e6
+        assert [(20, 3000, 300, round(cost, 12))] == p.query(f"SELECT {SUMS} FROM calls")
+        assert p.query("SELECT sum(calls), sum(input_tokens), sum(output_tokens), round(sum(cost), 12) FROM rollup_daily") == [
+            (20, 3000, 300, round(cost, 12))
+        ]
+        assert [("container", 10)] == p.query("SELECT reason, count(*) FROM suppressed GROUP BY ALL")
+        assert [(40,)] == p.query("SELECT count(*) FROM spans")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_order_batches_duplicates_and_restarts_change_no_number(tmp_path: Path, seed: int) -> None:
+    """Rules 2 and 7: children before parents, a span at a time, sent twice, with restarts between (P3, F15, F17)."""
+    rng = random.Random(seed)
+    spans = agent_traces(8)
+    rng.shuffle(spans)
+    spans += rng.sample(spans, 10)
+    with product(tmp_path) as p:
+        for body in batches(spans, rng.choice([1, 3, 7])):
+            p.send(body)
+            if rng.random() < 0.5:
+                p.fold()
+            if rng.random() < 0.2:
+                p.restart()
+        p.fold()
+        expected = [(16, 2400, 240)]
+        assert expected == p.query("SELECT count(*), sum(input_tokens), sum(output_tokens) FROM calls")
+        assert expected == p.query("SELECT sum(calls), sum(input_tokens), sum(output_tokens) FROM rollup_hourly")
+        assert [(32, 32)] == p.query("SELECT count(*), count(DISTINCT (trace_id, span_id)) FROM spans")
+        assert [(10,)] == p.query("SELECT sum(count) FROM data_quality WHERE kind = 'duplicate_span'")
+
+
+def test_compaction_changes_no_number_and_leaves_few_files(tmp_path: Path) -> None:
+    """Many commits of one day become one file a table; every view says the same as before."""
+    checks = [
+        f"SELECT {SUMS} FROM calls", "SELECT sum(calls), sum(cost) FROM rollup_daily",
+        "SELECT count(*), count(DISTINCT message_id) FROM messages", "SELECT count(*) FROM span_messages",
+        "SELECT reason, count(*) FROM suppressed GROUP BY ALL", "SELECT sum(new_messages), sum(context_messages) FROM calls",
+    ]  # fmt: skip
+    with product(tmp_path) as p:
+        history: list[Any] = []
+        for i in range(12):
+            history = [*history, say("user", f"question {i}")]
+            answer = say("assistant", f"answer {i}")
+            p.send(traces([chat(i + 1, 1, history=history, answer=[answer], start=NOON + i * SECOND)]))
+            p.send(traces(agent_traces(2 * i + 2)[8 * i :]))
+            p.fold()
+            history = [*history, answer]
+        before = [p.query(check) for check in checks]
+        p.folding.compact(everything=True)
+        p.folding.publish()
+        assert before == [p.query(check) for check in checks]
+        files = p.folding.lake.manifest.files
+        assert {1} == {len([f for f in files if f.table == t]) for t in {f.table for f in files}}
+
+
+def say(role: str, words: str) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": words}]}
+
+
+def test_a_conversation_without_ids_is_one_conversation(tmp_path: Path) -> None:
+    """Four calls in four traces that resend their history: linked by their answers, new messages counted."""
+    with product(tmp_path) as p:
+        history: list[Any] = []
+        for i in range(4):
+            history = [*history, say("user", f"question {i}")]
+            answer = say("assistant", f"answer {i}")
+            p.send(traces([chat(i + 1, 1, history=history, answer=[answer], start=NOON + i * SECOND)]))
+            history = [*history, answer]
+        p.send(traces([chat(9, 1, history=[say("user", "question 0")], answer=[say("assistant", "another")])]))
+        p.fold()
+        found = p.query("SELECT conversation, context_messages, new_messages FROM calls ORDER BY start_time, trace_id")
+        first = f"{1:032x}/{1:016x}"
+        apart = (f"{9:032x}/{1:016x}", 1, 1)
+        assert sorted([(first, 1, 1), apart, (first, 3, 1), (first, 5, 1), (first, 7, 1)]) == sorted(found)
+        assert 2 == p.query("SELECT count(*) FROM conversations")[0][0]
+
+
+@pytest.mark.parametrize("order", ["span first", "log first", "together", "restart between"])
+def test_log_content_meets_its_span_in_any_order(tmp_path: Path, order: str) -> None:
+    """Content that comes as operation.details events joins its span, whichever arrives first, also after a restart."""
+    said = {"gen_ai.input.messages": [say("user", "hello there")], "gen_ai.output.messages": [say("assistant", "hi")]}
+    log = logs([(1, 2, "gen_ai.client.inference.operation.details", said)])
+    with product(tmp_path, quiet_seconds=3600.0) as p:
+        if order in ("log first", "restart between"):
+            p.send(log, signal="logs")
+            p.folding.step()
+            if order == "restart between":
+                p.restart()
+            p.send(traces([chat(1, 2)]))
+        else:
+            p.send(traces([chat(1, 2)]))
+            if order == "span first":
+                p.folding.step()
+            p.send(log, signal="logs")
+        p.send(log, signal="logs")
+        p.fold()
+        assert [(1, 1, "log")] == p.query(
+            "SELECT c.context_messages, c.output_messages, h.source FROM calls c JOIN lake.heads h USING (span_id) "
+            "WHERE h.direction = 'input'"
+        )
+        assert [(1,)] == p.query("SELECT count(*) FROM logs")
+
+
+def test_a_record_that_cannot_be_folded_is_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
+    """F29: the raw bytes are kept sealed, counted, and nothing else is lost."""
+    with product(tmp_path) as p:
+        p.send(traces([chat(1, 1)]), b"\xff\xff\xff not a request", traces([chat(2, 1)]))
+        p.fold()
+        assert [(2,)] == p.query("SELECT count(*) FROM calls")
+        assert 1 == len(list((tmp_path / "dead-letters").glob("*.json")))
+
+
+def test_work_follows_what_arrived(tmp_path: Path) -> None:
+    """Rule 11: one late span in a day of 20,000 writes at most 1 % of the day's bytes and looks up only its trace."""
+    with product(tmp_path) as p:
+        spans = [chat(trace, number, start=NOON + trace * SECOND) for trace in range(1, 5001) for number in range(1, 5)]
+        p.send(*batches(spans, 2000))
+        p.fold()
+        day = sum(f.bytes for f in p.folding.lake.manifest.files)
+        p.restart()
+        p.send(traces([span(7, 99, 0, name="late parent")]))
+        before = {f.path for f in p.folding.lake.manifest.files}
+        p.fold()
+        fresh = [f for f in p.folding.lake.manifest.files if f.path not in before]
+        assert {("spans", 1)} == {(f.table, f.rows) for f in fresh}
+        assert sum(f.bytes for f in fresh) <= max(0.01 * day, 20_480)  # a file of one row is footer only
+        assert p.folding._stored.rows_read <= 8
