@@ -115,7 +115,7 @@ SPANS = pa.schema(
         ("dropped_attributes", pa.uint32()),
         ("dropped_events", pa.uint32()),
         ("dropped_links", pa.uint32()),
-        *_PRIVATE,  # {"error_message", "status_message", "attributes": {...}, "events": [...]}
+        *_PRIVATE,  # see keep.Kept: {"error_message", "status_message", "attributes": {...}, "events": [...], ...}
     ]
 )
 
