@@ -42,8 +42,8 @@ _SAID = _words_of(  # at the end of a key
 )
 _ABOUT = _words_of(
     "id ids name names model models type types kind role roles count tokens length size bytes chars version format "
-    "formats reason reasons status code index hash tier language time timestamp ms seconds fingerprint event method level "
-    "sequence class source target channel mode provider encoding"
+    "formats reason reasons status code index hash tier language time timestamp ms seconds fingerprint event method "
+    "level sequence class source target channel mode provider encoding"
 )
 
 
