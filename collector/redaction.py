@@ -34,6 +34,9 @@ TEXTS = (
 )  # fmt: skip
 
 
+Redacted: TypeAlias = tuple[str, Mapping[str, int]]  # what a text becomes, hits by rule
+
+
 class Redaction:
     """Applies each tenant's rules and keeps the counts until they are written."""
 
@@ -54,39 +57,48 @@ class Redaction:
                 self._count(today, tenant, words.service, "message", counts)
 
     def columns(self, rows: Rows) -> None:
-        """Redacts the clear text columns of these rows; an identifier that was hashed keeps its original privately."""
-        tenants = pc.unique(rows.table["tenant"]).to_pylist()
-        for name in (*TEXTS, *IDENTIFIERS):
-            at = rows.table.schema.get_field_index(name)
-            if at < 0:
-                continue
-            column = rows.table.column(at).combine_chunks()
-            for tenant in tenants:  # nearly always one
-                mask = None if len(tenants) == 1 else pc.equal(rows.table["tenant"], tenant)
-                column = self._column(rows, name, column, tenant, mask)
-            rows.table = rows.table.set_column(at, name, column)
+        """Redacts the clear text columns of these rows; an identifier that was hashed keeps its original privately.
 
-    def _column(self, rows: Rows, name: str, column: Any, tenant: str, mask: Any) -> Any:
-        encoded = column.dictionary_encode()
-        values = encoded.dictionary.to_pylist()
-        if name in IDENTIFIERS:
-            found = {i: (hashed, {"identifier": 1}) for i, v in enumerate(values)
-                     if (hashed := self._redactor(tenant).identifier(v)) is not None}  # fmt: skip
-        else:
-            found = {i: r for i, r in enumerate(self._redactor(tenant).texts(values)) if r is not None}
-        if not found:
-            return column
-        changed = pc.is_in(encoded.indices, pa.array(list(found), encoded.indices.type))
-        if mask is not None:
-            changed = pc.and_(changed, mask)
-        for row in pc.indices_nonzero(changed).to_pylist():
-            index = encoded.indices[row].as_py()
-            service = rows.table["service_name"][row].as_py()
+        All distinct values of all columns are looked at in one go: a look has a price of its own.
+        """
+        present = [name for name in (*TEXTS, *IDENTIFIERS) if name in rows.table.column_names]
+        encoded = {name: rows.table[name].combine_chunks().dictionary_encode() for name in present}
+        tenants = pc.unique(rows.table["tenant"]).to_pylist()
+        for tenant in tenants:  # nearly always one
+            mask = None if len(tenants) == 1 else pc.equal(rows.table["tenant"], tenant).combine_chunks()
+            for name, found in self._found(tenant, encoded).items():
+                self._replace(rows, name, encoded[name], found, tenant, mask)
+
+    def _found(self, tenant: str, encoded: Mapping[str, Any]) -> dict[str, dict[int, Redacted]]:
+        """Column -> index of a distinct value -> (what it becomes, hits by rule)."""
+        redactor = self._redactor(tenant)
+        texts = [(name, i, v) for name in TEXTS if name in encoded for i, v in _values(encoded[name])]
+        names = [(name, i, v) for name in IDENTIFIERS if name in encoded for i, v in _values(encoded[name])]
+        hashed = redactor.identifiers(pa.array([v for _, _, v in names], pa.string())).to_pylist()
+        out: dict[str, dict[int, Redacted]] = defaultdict(dict)
+        for (name, i, _), redacted in zip(texts, redactor.texts([v for _, _, v in texts]), strict=True):
+            if redacted is not None:
+                out[name][i] = redacted
+        for (name, i, _), value in zip(names, hashed, strict=True):
+            if value is not None:
+                out[name][i] = (value, {"identifier": 1})
+        return out
+
+    def _replace(
+        self, rows: Rows, name: str, encoded: Any, found: Mapping[int, Redacted], tenant: str, mask: Any
+    ) -> None:
+        changed = pc.fill_null(pc.is_in(encoded.indices, pa.array(list(found), encoded.indices.type)), False)
+        changed = changed if mask is None else pc.and_(changed, mask)
+        at = pc.indices_nonzero(changed)
+        services = rows.table["service_name"].take(at).to_pylist()
+        originals = encoded.dictionary.to_pylist()
+        for row, index, service in zip(at.to_pylist(), encoded.indices.take(at).to_pylist(), services, strict=True):
             self._count(rows.day(row), tenant, service, name, found[index][1])
             if name in IDENTIFIERS:
-                rows.private.setdefault(row, {}).setdefault("identifiers", {})[name] = values[index]
-        new = pa.array([found[i][0] if i in found else v for i, v in enumerate(values)], pa.string())
-        return pc.if_else(pc.fill_null(changed, False), new.take(encoded.indices), column)
+                rows.private.setdefault(row, {}).setdefault("identifiers", {})[name] = originals[index]
+        new = pa.array([found[i][0] if i in found else value for i, value in enumerate(originals)], pa.string())
+        column = pc.if_else(changed, new.take(encoded.indices), rows.table[name].combine_chunks())
+        rows.table = rows.table.set_column(rows.table.schema.get_field_index(name), name, column)
 
     def private(self, rows: Rows) -> Iterator[tuple[str, dt.date, bytes, bytes]]:
         """(tenant, day, id, JSON) of the private part of each row that has one; identifiers stay as they were."""
@@ -116,3 +128,7 @@ class Redaction:
     def _count(self, day: dt.date, tenant: str, service: str | None, place: str, counts: Mapping[str, int]) -> None:
         for rule, count in counts.items():
             self._counts[day, tenant, rule, service, place] += count
+
+
+def _values(encoded: Any) -> Iterator[tuple[int, str]]:
+    return ((i, value) for i, value in enumerate(encoded.dictionary.to_pylist()) if value)
