@@ -56,7 +56,7 @@ def _start_all(settings: Settings, supervisor: Supervisor, tell: Callable[[str],
 
 def _child(settings: Settings, verb: str, *options: str, once: bool = False) -> Child:
     command = [sys.executable, "-m", "spanfold.cli", verb, "--data", str(settings.data), *options]
-    return Child(verb, command, once=once)
+    return Child(verb, command, once=once, quiet=verb == "collect")
 
 
 def _listens(settings: Settings, collect: Child) -> bool:

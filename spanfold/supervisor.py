@@ -34,6 +34,7 @@ class Child:
     name: str
     command: Sequence[str]
     once: bool = False  # runs to its end and is not restarted
+    quiet: bool = False  # what it prints is thrown away; its errors are not
     state: str = "waiting"  # waiting | running | backing off | done | failed | stopped
     pid: int | None = None
     restarts: int = 0
@@ -45,7 +46,9 @@ class Child:
 
     def start(self) -> None:
         environ = os.environ | {PARENT_VARIABLE: str(os.getpid())}
-        self.process = subprocess.Popen(self.command, env=environ, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            self.command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL if self.quiet else None
+        )
         self.pid, self.state, self.started = self.process.pid, "running", time.monotonic()
 
     def reap(self) -> bool:
