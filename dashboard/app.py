@@ -1,0 +1,33 @@
+"""The entry script: a router under one filter bar. Streamlit runs it for every session and every rerun."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from spanfold.dashboard import answers, filter_bar, shell, states, styles
+
+started = time.monotonic()
+st.set_page_config(page_title="Spanfold", page_icon=":material/layers:", layout="wide")
+styles.apply()
+page = shell.navigation()
+name = shell.page_name(page)
+
+
+def framed() -> None:
+    """Bar and page; before the first span only where to send it."""
+    if not answers.anything():
+        shell.freshness(name)
+        states.nothing_received()
+        return
+    with st.container(key=f"top-{name}"):
+        filter_bar.draw(answers.filter_values(), beside=lambda: shell.freshness(name))
+    shell.stale()
+    page.run()
+
+
+shell.sidebar(name)
+shell.keys(name)
+states.guarded(framed)
+shell.finished(started)

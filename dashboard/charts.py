@@ -1,0 +1,119 @@
+"""Charts: time series of one measure by one dimension, with deploys marked."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import streamlit as st
+
+from spanfold.dashboard import theme
+
+SERIES = 7  # as many colours as the eye tells apart; the rest is one "other"
+OTHER, UNKNOWN = "other", "(not stated)"
+HEIGHT = 250
+
+Row = Mapping[str, Any]
+
+
+def by_time(
+    rows: Sequence[Row], measure: str, label: str, *, format: str, deploys: Sequence[Row] = (), step: str, key: str,
+    bounds: tuple[dt.datetime | None, dt.datetime | None] = (None, None),
+) -> None:  # fmt: skip
+    """Stacked bars of one measure: rows of `cost_by_day` with time, key and the measure."""
+    names = _largest(rows, measure)
+    values = [
+        {"time": moment, "key": name, "value": value} for (moment, name), value in _folded(rows, measure, names).items()
+    ]
+    colours = alt.Scale(domain=names, range=_palette(len(names)))
+    domain = [_stamp(bound) for bound in bounds] if bounds[0] and bounds[1] else alt.Undefined
+    x = alt.X(
+        "time:T", title=None, scale=alt.Scale(type="utc", domain=domain),
+        axis=alt.Axis(grid=False, labelOverlap=True, tickCount=8, format="%d %b" if step == "day" else "%d %b %H:%M"),
+    )  # fmt: skip
+    bars = (
+        alt.Chart(alt.Data(values=[v | {"time": _stamp(v["time"])} for v in values]))
+        .mark_bar(width=_bar_width(rows, step), cornerRadiusTopLeft=1, cornerRadiusTopRight=1)
+        .encode(
+            x=x,
+            y=alt.Y("sum(value):Q", title=None, axis=alt.Axis(format=format, tickCount=4, domain=False, ticks=False)),
+            color=alt.Color("key:N", scale=colours, sort=names, legend=_legend(names)),
+            order=alt.Order("rank:Q"),
+            tooltip=[
+                alt.Tooltip("time:T", title="From", format="%d %b %H:%M UTC"), alt.Tooltip("key:N", title="What"),
+                alt.Tooltip("sum(value):Q", title=label, format=format),
+            ],
+        )
+    )  # fmt: skip
+    chart = alt.layer(bars, *_deploy_layers(deploys, x)).properties(height=HEIGHT)
+    st.altair_chart(chart, key=key, alt=f"{label} by {step}, stacked", width="stretch")
+
+
+def _deploy_layers(deploys: Sequence[Row], x: alt.X) -> list[alt.Chart]:
+    if not deploys:
+        return []
+    values = [
+        {
+            "time": _stamp(d["completed_at"]),
+            "title": d["title"] or d["version"] or "deploy",
+            "service": d["service"] or UNKNOWN,
+            "sha": (d["commit_sha"] or "")[:8],
+            "mark": f"#{d['pr_number']}" if d["pr_number"] else "deploy",
+        }
+        for d in deploys
+    ]
+    base = alt.Chart(alt.Data(values=values)).encode(
+        x=x,
+        tooltip=[
+            alt.Tooltip("title:N", title="Deploy"), alt.Tooltip("service:N", title="Service"),
+            alt.Tooltip("sha:N", title="Commit"), alt.Tooltip("time:T", title="At", format="%d %b %H:%M UTC"),
+        ],
+    )  # fmt: skip
+    rule = base.mark_rule(strokeDash=[3, 3], size=1.5, color="#C2410C")
+    mark = base.mark_point(shape="triangle-down", filled=True, size=70, color="#C2410C", opacity=1).encode(y=alt.value(4))
+    return [rule, mark]
+
+
+def _largest(rows: Sequence[Row], measure: str) -> list[str]:
+    totals: dict[str, float] = defaultdict(float)
+    for row in rows:
+        totals[_name(row)] += row[measure] or 0
+    names = sorted(totals, key=lambda name: (-totals[name], name))
+    return names if len(names) <= SERIES else [*names[: SERIES - 1], OTHER]
+
+
+def _folded(rows: Sequence[Row], measure: str, names: Sequence[str]) -> dict[tuple[dt.datetime, str], float]:
+    sums: dict[tuple[dt.datetime, str], float] = defaultdict(float)
+    for row in rows:
+        name = _name(row)
+        sums[row["time"], name if name in names else OTHER] += row[measure] or 0
+    return sums
+
+
+def _name(row: Row) -> str:
+    return row["key"] or UNKNOWN
+
+
+def _palette(number: int) -> list[str]:
+    dark = (st.context.theme.type if st.context.theme else None) == "dark"
+    return (theme.CATEGORIES_DARK if dark else theme.CATEGORIES_LIGHT)[:number]
+
+
+def _legend(names: Sequence[str]) -> alt.Legend | None:
+    return alt.Legend(orient="bottom", title=None, columns=4, labelLimit=220, symbolType="square") if len(names) > 1 else None
+
+
+def _bar_width(rows: Sequence[Row], step: str) -> int:
+    """Pixels of one bar on a chart about 1,000 wide."""
+    times = [row["time"] for row in rows]
+    if not times:
+        return 8
+    steps = max(1, round((max(times) - min(times)) / dt.timedelta(days=1 if step == "day" else 1 / 24)) + 1)
+    return max(2, min(26, int(760 / steps)))
+
+
+def _stamp(moment: dt.datetime) -> str:
+    return moment.isoformat() + "Z"

@@ -1,0 +1,37 @@
+// Shared by every component: text goes into the page as textContent only, never as HTML.
+const el = (tag, cls, text) => {
+  const node = document.createElement(tag);
+  if (cls) node.className = cls;
+  if (text !== undefined && text !== null) node.textContent = text;
+  return node;
+};
+
+// Keys belong to whoever types, to an open dialog or menu, and to the browser's own combinations.
+const notForUs = (e) => {
+  if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing || e.defaultPrevented) return true;
+  if (document.querySelector('[role=dialog],[data-testid=stPopoverBody],[data-testid=stSelectboxVirtualDropdown]')) return true;
+  const at = e.composedPath()[0];
+  return at.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName || '');
+};
+
+const taken = (e) => { e.preventDefault(); e.stopImmediatePropagation(); };
+
+// Decisions are kept here until the server says that it has stored them. `run` names this log for good, so that an act
+// sent twice is one act.
+const newLog = () => ({ run: Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, '0')).join(''),
+  seq: 0, entries: [], timer: null });
+const acknowledge = (log, acked) => {
+  if (acked && acked.run === log.run) log.entries = log.entries.filter((d) => d.seq > acked.seq);
+};
+const record = (log, entry, send) => {
+  log.entries = [...log.entries, { ...entry, seq: ++log.seq }];
+  clearTimeout(log.timer);
+  log.timer = setTimeout(() => send({ run: log.run, entries: log.entries }), 120);
+  return log.seq;
+};
+const flush = (log, send) => {
+  if (!log.timer || !log.entries.length) return;
+  clearTimeout(log.timer);
+  log.timer = null;
+  send({ run: log.run, entries: log.entries });
+};

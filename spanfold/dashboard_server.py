@@ -1,0 +1,101 @@
+"""The dashboard process: Streamlit and the read API on one port, bound to loopback."""
+
+from __future__ import annotations
+
+import getpass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+    from spanfold.dashboard.backend import Backend
+    from spanfold.settings import Settings
+
+APP = Path(__file__).parent / "dashboard" / "app.py"
+
+# Streamlit needs inline scripts and styles, and blobs for workers; nothing else may be fetched from anywhere, so that
+# no text of a span can make a browser call home.
+CONTENT_SECURITY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "frame-src 'none'",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "content-security-policy": CONTENT_SECURITY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+class SecurityHeaders:
+    """Adds the headers above to every HTTP answer that does not bring its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, add if scope["type"] == "http" else send)
+
+
+def open_backend(settings: Settings) -> Backend:
+    """What the pages read and write, of one data directory."""
+    from spanfold.analytics.queries import Reader
+    from spanfold.dashboard.backend import Backend
+    from spanfold.exporter.keys import Keyring
+    from spanfold.state.comments import CommentSealer
+    from spanfold.state.store import StateStore
+    from spanfold.status import gather
+
+    settings.data.mkdir(parents=True, exist_ok=True)
+    keyring = Keyring.open(settings.data / "keys")
+    sealer = CommentSealer(lambda tenant: keyring.hash_key(tenant, "review comments"))
+    return Backend(
+        data=settings.data,
+        reader=Reader(settings.data, keyring),
+        state=StateStore.open(settings.data, sealer=sealer),
+        reviewer=getpass.getuser(),
+        grpc_address=f"{settings.host}:{settings.grpc_port}",
+        http_address=f"{settings.host}:{settings.http_port}",
+        status=partial(gather, settings.data),
+    )
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    import streamlit as st
+
+    from spanfold.dashboard import backend, theme
+
+    backend.install(open_backend(settings))
+    app = st.App(APP, routes=_api_routes(settings), middleware=[Middleware(SecurityHeaders)])
+    app.run(config=theme.server_options(settings.host, settings.dashboard_port))
+
+
+def _api_routes(settings: Settings) -> list[BaseRoute]:
+    from spanfold.api import api_routes
+
+    return list(api_routes(settings))
