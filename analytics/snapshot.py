@@ -264,7 +264,7 @@ def _store(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> 
     connection.execute(f"CREATE TABLE {name} ({columns})")
     if rows.num_rows:
         connection.register("incoming", rows)
-        connection.execute(f"INSERT INTO {name} FROM memory.incoming")
+        connection.execute(f"INSERT INTO {name} FROM temp.main.incoming")
         connection.unregister("incoming")
 
 
