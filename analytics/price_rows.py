@@ -8,7 +8,7 @@ BUCKETS = (  # price buckets in the order of the usage columns they are multipli
     "uncached_input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input", "text_output",
     "reasoning", "audio_output", "request",
 )  # fmt: skip
-TIERS = ("standard", "batch", "flex", "priority", "other")  # `other`: a tier that the book does not know
+TIERS = ("standard", "default", "batch", "flex", "priority", "fast", "other")  # `other`: not known to the book
 DAY_US = 86_400_000_000
 
 PRICES = pa.schema(

@@ -25,11 +25,10 @@ LEFT JOIN book.rates AS r
     ON r.provider IS NOT DISTINCT FROM c.provider
     AND r.request_model IS NOT DISTINCT FROM c.request_model
     AND r.response_model IS NOT DISTINCT FROM c.response_model
-    AND r.tier = CASE lower(c.service_tier)
-        WHEN 'batch' THEN 'batch' WHEN 'flex' THEN 'flex' WHEN 'priority' THEN 'priority'
-        WHEN 'standard' THEN 'standard' WHEN 'default' THEN 'standard' WHEN 'auto' THEN 'standard'
-        WHEN 'on_demand' THEN 'standard' WHEN 'standard_only' THEN 'standard'
-        ELSE CASE WHEN c.service_tier IS NULL THEN 'standard' ELSE 'other' END END
+    AND r.tier = CASE coalesce(lower(c.service_tier), 'standard')
+        WHEN 'standard' THEN 'standard' WHEN 'auto' THEN 'standard' WHEN 'on_demand' THEN 'standard'
+        WHEN 'standard_only' THEN 'standard' WHEN 'default' THEN 'default' WHEN 'batch' THEN 'batch'
+        WHEN 'flex' THEN 'flex' WHEN 'priority' THEN 'priority' WHEN 'fast' THEN 'fast' ELSE 'other' END
     AND c.start_time >= r.valid_from AND c.start_time < r.valid_to
     AND coalesce(c.input_tokens, 0) > r.above_tokens AND coalesce(c.input_tokens, 0) <= r.up_to_tokens
     AND epoch_us(c.start_time) % 86400000000 >= r.day_from_us AND epoch_us(c.start_time) % 86400000000 < r.day_to_us
