@@ -7,11 +7,13 @@ wait for the disk happen on worker threads.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import orjson
@@ -32,11 +34,13 @@ _STATUS = {
     Code.INVALID_ARGUMENT: 400, Code.NOT_FOUND: 404, Code.RESOURCE_EXHAUSTED: 413, Code.UNIMPLEMENTED: 405,
     Code.UNAVAILABLE: 503,
 }  # fmt: skip
+_FORGET_TIMES = 16  # the most of a refused body that is still read, in limits
 _TEXT = "text/plain; charset=utf-8"
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
+_Rest = Callable[[], Awaitable[None]]
 
 
 class _SenderLeft(Exception):
@@ -76,7 +80,7 @@ class OtlpApp:
             body = await self._body(scope, receive)
         except Refused as refused:
             self._intake.count_refusal(signal, refused)
-            await _refuse(send, refused, encoding or Encoding.JSON)
+            await _refuse(send, refused, encoding or Encoding.JSON, partial(self._rest_of, scope, receive))
             return
         except _SenderLeft:
             return
@@ -115,6 +119,19 @@ class OtlpApp:
                         return b"".join(parts) if len(parts) > 1 else parts[0]
         except TimeoutError:
             raise Refused(Code.UNAVAILABLE, "the body came too slowly", retry_seconds=RETRY_SECONDS) from None
+
+    async def _rest_of(self, scope: MutableMapping[str, Any], receive: _Receive) -> None:
+        """Reads and forgets what a refused sender is still sending: closed on, it would see a broken pipe, not why."""
+        if _header(scope, b"expect"):  # it waits to be asked for the body
+            return
+        room = self._limits.request_bytes * _FORGET_TIMES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.read_seconds):
+                while room > 0:
+                    message = await receive()
+                    room -= len(message.get("body", b""))
+                    if message["type"] == "http.disconnect" or not message.get("more_body"):
+                        return
 
     async def _health(self, send: _Send) -> None:
         try:
@@ -180,19 +197,24 @@ def _encoding(content_type: str) -> Encoding | None:
     return next((encoding for encoding in Encoding if encoding.value == kind), None)
 
 
-async def _refuse(send: _Send, refused: Refused, encoding: Encoding) -> None:
+async def _refuse(send: _Send, refused: Refused, encoding: Encoding, rest: _Rest | None = None) -> None:
     extra: list[tuple[bytes, bytes]] = []
     if refused.retry_seconds is not None:
         extra.append((b"retry-after", str(refused.retry_seconds).encode()))
     if refused.code is Code.UNIMPLEMENTED:
         extra.append((b"allow", b"POST"))
     status = 415 if refused.media else _STATUS[refused.code]
-    await _answer(send, status, encoding.value, refused.status(encoding), extra)
+    await _answer(send, status, encoding.value, refused.status(encoding), extra, rest)
 
 
 async def _answer(
-    send: _Send, status: int, content_type: str, body: bytes, extra: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *(extra or [])]
+    send: _Send, status: int, content_type: str, body: bytes, extra: Iterable[tuple[bytes, bytes]] = (),
+    rest: _Rest | None = None,
+) -> None:  # fmt: skip
+    """Sends an answer; `rest` runs when all of it is on its way and before the exchange ends."""
+    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *extra]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": rest is not None})
+    if rest is not None:
+        await rest()
+        await send({"type": "http.response.body", "body": b""})

@@ -264,7 +264,7 @@ def test_limit_and_recovery(tmp_path: Path) -> None:
         journal.append(record(b"x" * 300_000))
     with pytest.raises(JournalFull, match="of at most"):
         journal.append(record(b"x" * 300_000))
-    assert trim(tmp_path / "journal", journal.end(), 0, 0) == 2
+    assert trim(tmp_path / "journal", journal.end(), 0, 0) == 3
     time.sleep(0.25)
     journal.append(record(b"fits"))
     journal.close()
