@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spanfold.semconv import messages, provider_objects
+from spanfold.semconv import content_shapes, messages, provider_objects
 from spanfold.semconv.dialect import SIDES, Content
-from spanfold.semconv.fill import reach, unflatten
+from spanfold.semconv.fill import matching_keys
+from spanfold.semconv.json_paths import reach, unflatten
 from spanfold.semconv.loose_json import looks_like_json, read_json
 from spanfold.semconv.records import AttributeColumns, SpanContent
 from spanfold.semconv.value_columns import STRING, binary_parts, header_length
@@ -40,6 +41,7 @@ class Found:
     used: set[str] = field(default_factory=set)
     partly: set[str] = field(default_factory=set)  # understood, but the value says more than what was taken
     finish: list[str] = field(default_factory=list)
+    holes: int = 0  # messages that were listed but said nothing: another place may know more
     trouble: list[tuple[str, str]] = field(default_factory=list)  # (kind, key)
 
     @property
@@ -67,10 +69,11 @@ def gather(attributes: AttributeColumns, places: Iterable[Content]) -> Gathered:
             _gather_indexed(attributes, key, out)
         elif key.endswith("}"):
             _gather_several(attributes, key, out)
-        elif attributes.has_key(key):
-            out.keys[key] = {key}
-            for row, value in _values(attributes, key):
-                out.rows.setdefault(row, {})[key] = value
+        else:
+            for name in matching_keys(attributes, key):
+                out.keys.setdefault(key, set()).add(name)
+                for row, value in _values(attributes, name):
+                    out.rows.setdefault(row, {})[key] = value
     return out
 
 
@@ -82,7 +85,7 @@ def _values(attributes: AttributeColumns, key: str) -> Iterable[tuple[int, Any]]
     offsets, data = binary_parts(attributes.values)
     begins, ends = offsets[plain], offsets[plain + 1]
     begins = begins + header_length(ends - begins)
-    body = memoryview(data)
+    body = memoryview(data.data)
     for row, begin, end in zip(attributes.rows[plain].tolist(), begins.tolist(), ends.tolist(), strict=True):
         yield row, str(body[begin:end], "utf-8")
     if len(other):
@@ -110,7 +113,21 @@ def _gather_indexed(attributes: AttributeColumns, place: str, out: Gathered) -> 
         for row, value in _values(attributes, key):
             flat.setdefault(row, {})[key[len(prefix) :]] = value
     for row, entries in flat.items():
-        out.rows.setdefault(row, {})[place] = unflatten(entries)
+        value = unflatten(entries)
+        if not any(key.startswith("0") for key in entries):
+            value = _roles_filled(value)
+        out.rows.setdefault(row, {})[place] = value
+
+
+def _roles_filled(items: Any) -> Any:
+    """Where an attribute cap ate the beginning of a history, the first message left may have lost its role: it takes
+    the role of its next peer (agents alternate between assistant and tool, chats between assistant and user)."""
+    held = [item.get("message", item) if isinstance(item, dict) else {} for item in items]
+    if len(held) > 2 and held[0] and "role" not in held[0] and held[1].get("role") == "assistant":
+        peer = next((item["role"] for item in held[2:] if item.get("role") not in (None, "assistant")), None)
+        if peer is not None:
+            held[0]["role"] = peer
+    return items
 
 
 def read_sides(values: Values, places: Places, facts: Facts, row: int, source: str = "span") -> Found:
@@ -120,8 +137,11 @@ def read_sides(values: Values, places: Places, facts: Facts, row: int, source: s
         for place in places.get(side, ()):
             if place.key not in values or (place.operations and facts.operation not in place.operations):
                 continue
-            if _read(found, side, place, values[place.key], facts):
-                found.used.add(place.key)
+            before = found.holes
+            if not _read(found, side, place, values[place.key], facts):
+                continue
+            found.used.add(place.key)
+            if found.holes == before:
                 break
     return found
 
@@ -142,11 +162,15 @@ def _read(found: Found, side: str, place: Content, value: Any, facts: Facts) -> 
     if side == "output" and place.shape in ("messages", "response"):
         found.finish += messages.finish_reasons(value)
     said = shaped(place, side, value, facts, "assistant" if side == "output" else "user")
-    if said:
+    held = getattr(content, side)
+    if said and (held is None or (place.shape != "messages" and len(said) > len(held))):
+        if place.key.endswith(".*"):
+            found.holes += content_shapes.holes(value)
         setattr(content, side, said)
-        if place.path or not messages.is_all(value):
+        if place.path or not content_shapes.is_all(value):
             found.partly.add(place.key)
-    return bool(said)
+        return True
+    return False
 
 
 def is_newest_text(value: Any) -> bool:
@@ -168,21 +192,21 @@ def shaped(place: Content, side: str, value: Any, facts: Facts, role: str) -> li
         case "response":
             return provider_objects.response_messages(value)
         case "parts":
-            return messages.read_parts(value)
+            return content_shapes.read_parts(value)
         case "event_list":
-            return messages.read_event_list(value, side)
+            return content_shapes.read_event_list(value, side)
         case "tools":
-            return messages.read_tools(value)
+            return content_shapes.read_tools(value)
         case "tool_call":
-            return messages.call_message(facts.tool_name, value, facts.tool_call_id)
+            return content_shapes.call_message(facts.tool_name, value, facts.tool_call_id)
         case "tool_result":
-            return messages.result_message(value, facts.tool_call_id)
+            return content_shapes.result_message(value, facts.tool_call_id)
         case "documents":
-            return messages.read_documents(value)
+            return content_shapes.read_documents(value)
         case "records":
-            return messages.read_documents(value, "memory_record")
+            return content_shapes.read_documents(value, "memory_record")
         case _:
-            return messages.read_texts(value, role)
+            return content_shapes.read_texts(value, role)
 
 
 def estimated_tokens(content: SpanContent) -> int | None:

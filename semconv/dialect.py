@@ -14,11 +14,11 @@ from typing import Any
 
 from spanfold.semconv.schema import USAGE_COLUMNS
 
-TEXT_COLUMNS = frozenset(
-    ("operation", "provider", "request_model", "response_model", "response_id", "agent_name", "tool_name")
-    + ("tool_call_id", "session_id", "conversation_id", "user_id", "service_tier", "prompt_name", "prompt_version")
-    + ("error_type", "status", "service_name", "service_version", "environment", "project", "key_label")
-)
+TEXT_COLUMNS = frozenset((
+    "operation", "provider", "request_model", "response_model", "response_id", "agent_name", "tool_name",
+    "tool_call_id", "session_id", "conversation_id", "user_id", "service_tier", "prompt_name", "prompt_version",
+    "error_type", "status", "service_name", "service_version", "environment", "project", "key_label",
+))  # fmt: skip
 INTEGER_COLUMNS = frozenset((*USAGE_COLUMNS, "total_tokens"))
 NUMBER_COLUMNS = frozenset(("ttft_ms",))
 FLAG_COLUMNS = frozenset(("streaming",))
@@ -26,8 +26,10 @@ LIST_COLUMNS = frozenset(("finish_reasons", "tags"))
 COLUMNS = TEXT_COLUMNS | INTEGER_COLUMNS | NUMBER_COLUMNS | FLAG_COLUMNS | LIST_COLUMNS
 
 SIDES = ("input", "output", "system", "tools")
-SHAPES = ("messages", "parts", "tools", "tool_call", "tool_result", "query", "documents", "records", "texts")
-SHAPES += ("event_list", "request", "response")  # a side of a provider's own object
+SHAPES = (  # readers in content.py
+    "messages", "event_list", "parts", "tools", "tool_call", "tool_result", "query", "documents", "records", "texts",
+    "request", "response",  # a side of a provider's own object
+)  # fmt: skip
 UNITS = (
     "",
     "json",  # a JSON value in a string
@@ -44,7 +46,8 @@ class DialectError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One place a column may come from. `key` is an attribute key, or `@name`, `@scope` (of the span itself).
+    """One place a column may come from. `key` is an attribute key (a `*` in it stands for one name between dots), or
+    `@name`, `@scope` (of the span itself), `@model` (the model known so far).
 
     `path` leads into the value where it is JSON: names and positions separated by `/`, `*` for every list element.
     `pattern` takes the first group of a regular expression out of a text. `values` maps lower-cased texts (globs
@@ -62,6 +65,7 @@ class Source:
     event: str = ""
     unit: str = ""  # how the value is read: one of UNITS
     since: str = ""
+    constant: str = ""  # this text wherever the key is there, whatever its value
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +120,8 @@ class Dialect:
     name: str
     about: str = ""  # emitters and versions it was measured on
     detect: Detect
-    fields: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
-    content: Mapping[str, tuple[Content, ...]] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)  # after load: tuple[Source, ...]
+    content: Mapping[str, Any] = field(default_factory=dict)  # after load: tuple[Content, ...]
     messages: tuple[EventMessage, ...] = ()
     input_tokens: str = ""
     output_tokens: str = ""
@@ -166,6 +170,8 @@ def _message(dialect: str, entry: Any) -> EventMessage:
         if unknown or not {"event", "side", "role"} <= set(entry):
             raise DialectError(f"{dialect}: messages: {dict(entry)!r} needs event, side and role, and may have path")
         entry = EventMessage(**entry)
+    if not isinstance(entry, EventMessage):
+        raise DialectError(f"{dialect}: messages: {entry!r} is no mapping")
     if entry.side not in ("input", "output"):
         raise DialectError(f"{dialect}: messages.{entry.event}: a message is input or output, not {entry.side!r}")
     return entry
@@ -200,5 +206,5 @@ def read_dialect(table: Mapping[str, Any]) -> Dialect:
     marks = table.get("detect")
     if not isinstance(marks, Mapping) or set(marks) - {f.name for f in fields(Detect)}:
         raise DialectError(f"{name}: detect: give scopes, keys, prefixes or events")
-    rest = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k != "detect"}
-    return Dialect(**{**rest, "detect": Detect(**{k: tuple(v) for k, v in marks.items()})})
+    rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k != "detect"}
+    return Dialect(detect=Detect(**{k: tuple(v) for k, v in marks.items()}), **rest)

@@ -18,7 +18,7 @@ from spanfold.semconv import messages
 from spanfold.semconv.anyvalue import plain
 from spanfold.semconv.content import Facts, Places, read_sides
 from spanfold.semconv.dialect import EventMessage
-from spanfold.semconv.fill import lookup, reach
+from spanfold.semconv.json_paths import lookup, reach
 from spanfold.semconv.loose_json import opened
 from spanfold.semconv.records import SpanContent, SpanEvent
 
@@ -59,8 +59,8 @@ def piece_of(
     told = {"", name} if name == DETAILS else {name}
     own = {side: [p for p in side_places if p.event in told] for side, side_places in places.items()}
     held = {**body, **attributes} if isinstance(body, dict) else attributes
-    keys = {place.key for side_places in own.values() for place in side_places}
-    values = {key: value for key in keys if (value := lookup(held, key)) is not None}
+    wanted = {place.key for side_places in own.values() for place in side_places}
+    values = {key: value for key in wanted if (value := lookup(held, key)) is not None}
     found = read_sides(values, own, Facts(), row, source)
     if found.empty:
         return None

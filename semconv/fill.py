@@ -7,146 +7,25 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spanfold.semconv import provider_objects
 from spanfold.semconv.anyvalue import decode_any_value
-from spanfold.semconv.dialect import FLAG_COLUMNS, INTEGER_COLUMNS, LIST_COLUMNS, NUMBER_COLUMNS, Source
-from spanfold.semconv.loose_json import looks_like_json, opened, read_json
+from spanfold.semconv.dialect import Source
+from spanfold.semconv.fill_columns import Column, ListColumn, Mask, TextColumn, empty_column
+from spanfold.semconv.json_paths import first, flat, lookup, reach
+from spanfold.semconv.loose_json import looks_like_json, read_json
 from spanfold.semconv.provider_usage import usage_facts
 from spanfold.semconv.records import AttributeColumns, SpanEvent
-from spanfold.semconv.usage import Count
 from spanfold.semconv.value_columns import STRING, Rows
 
-Mask = NDArray[np.bool_]
-
-
-@dataclass(slots=True)
-class TextColumn:
-    """Texts of one column: `index[row]` points into the pieces laid end to end; -1 = not filled yet."""
-
-    length: int
-    index: Rows = field(init=False)
-    pieces: list[Any] = field(default_factory=list)
-    size: int = 0
-
-    def __post_init__(self) -> None:
-        self.index = np.full(self.length, -1, np.int64)
-
-    def offer(self, rows: Rows, values: Any) -> None:
-        """Fills the rows that are still empty; an empty or NULL text fills nothing."""
-        if len(rows) == 0:
-            return
-        lengths = np.asarray(pc.fill_null(pc.binary_length(values), 0))
-        free = (self.index[rows] < 0) & (lengths > 0)
-        if not free.any():
-            return
-        at = np.flatnonzero(free)
-        self.index[rows[at]] = at + self.size
-        self.pieces.append(values)
-        self.size += len(values)
-
-    @property
-    def filled(self) -> Mask:
-        return self.index >= 0
-
-    def array(self, kind: pa.DataType | None = None) -> pa.Array:
-        kind = kind or pa.string()
-        if not self.pieces:
-            return pa.nulls(self.length, kind)
-        merged = pa.concat_arrays([piece.cast(kind) for piece in self.pieces])
-        if self.size == self.length and bool((self.index == np.arange(self.length)).all()):
-            return merged
-        return merged.take(pa.array(self.index, mask=self.index < 0))
-
-
-@dataclass(slots=True)
-class NumberColumn:
-    """Numbers or flags of one column, with where they are known."""
-
-    length: int
-    kind: Any = np.int64
-    numbers: NDArray[Any] = field(init=False)
-    known: Mask = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.numbers = np.zeros(self.length, self.kind)
-        self.known = np.zeros(self.length, np.bool_)
-
-    def offer(self, rows: Rows, values: NDArray[Any]) -> None:
-        free = ~self.known[rows]
-        if free.any():
-            self.numbers[rows[free]] = values[free]
-            self.known[rows[free]] = True
-
-    @property
-    def filled(self) -> Mask:
-        return self.known
-
-    def array(self) -> pa.Array:
-        return pa.array(self.numbers, mask=~self.known)
-
-    def count(self) -> Count:
-        return Count(self.numbers, self.known)
-
-
-@dataclass(slots=True)
-class ListColumn:
-    """Lists of texts; few distinct ones."""
-
-    length: int
-    index: Rows = field(init=False)
-    values: dict[tuple[str, ...], int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.index = np.full(self.length, -1, np.int64)
-
-    def offer(self, rows: Rows, values: Sequence[tuple[str, ...]]) -> None:
-        codes = np.array([self.values.setdefault(v, len(self.values)) if v else -1 for v in values], np.int64)
-        self.offer_codes(rows, codes)
-
-    def offer_codes(self, rows: Rows, codes: Rows) -> None:
-        free = (self.index[rows] < 0) & (codes >= 0)
-        self.index[rows[free]] = codes[free]
-
-    @property
-    def filled(self) -> Mask:
-        return self.index >= 0
-
-    def mapped(self, change_text: Callable[[str], str]) -> ListColumn:
-        """The same rows with every text changed."""
-        out = ListColumn(self.length)
-        codes = [out.values.setdefault(tuple(map(change_text, v)), len(out.values)) for v in self.values]
-        out.index = np.array([*codes, -1], np.int64)[self.index]
-        return out
-
-    def array(self) -> pa.Array:
-        kind = pa.list_(pa.field("element", pa.string()))
-        values = pa.array([list(v) for v in self.values], kind)
-        if not len(values):
-            return pa.nulls(self.length, kind)
-        return values.take(pa.array(self.index, mask=self.index < 0))
-
-
-Column = TextColumn | NumberColumn | ListColumn
 Opened = tuple[Rows, Rows, list[Any]]  # rows, index of each into the values, values
-
-
-def empty_column(name: str, length: int) -> Column:
-    if name in INTEGER_COLUMNS:
-        return NumberColumn(length)
-    if name in NUMBER_COLUMNS:
-        return NumberColumn(length, np.float64)
-    if name in FLAG_COLUMNS:
-        return NumberColumn(length, np.bool_)
-    return ListColumn(length) if name in LIST_COLUMNS else TextColumn(length)
 
 
 @dataclass(slots=True)
@@ -173,10 +52,18 @@ class Filler:
             if self._event_names is None:
                 self._event_names = frozenset(event.name for listed in self.events.values() for event in listed)
             return source.event in self._event_names
-        return source.key in self.pseudo or self.attributes.has_key(source.key)
+        return source.key in self.pseudo or bool(self.expand(source.key))
+
+    def expand(self, key: str) -> list[str]:
+        """The attribute keys of the batch that a key with a `*` in it means."""
+        return matching_keys(self.attributes, key)
 
     def fill(self, name: str, source: Source, allowed: Mask | None) -> None:
         """Offers the values under one source to a column; `allowed` are the rows that speak this dialect."""
+        if "*" in source.key:
+            for key in self.expand(source.key):
+                self.fill(name, replace(source, key=key), allowed)
+            return
         column = self.column(name)
         if isinstance(column, TextColumn):
             rows, values = self._texts(source)
@@ -195,6 +82,9 @@ class Filler:
 
     # ---- texts -----------------------------------------------------------------------------------------------------
     def _texts(self, source: Source) -> tuple[Rows, Any]:
+        if source.constant:
+            rows = self._reached(source)[0] if source.event else self.attributes.rows_of(source.key)
+            return rows, pa.array([source.constant] * len(rows), pa.string())
         if source.key in self.pseudo:
             codes, texts = self.pseudo[source.key]
             rows = np.arange(len(codes))
@@ -265,11 +155,8 @@ class Filler:
         return rows, [lists[i] for i in index]
 
     def _list_of(self, source: Source, value: Any) -> tuple[str, ...]:
-        texts = []
-        for item in _flat(value):
-            if isinstance(item, str | int) and (text := change(source, str(item))):
-                texts.append(text)
-        return tuple(texts)
+        texts = (change(source, str(item)) for item in flat(value) if isinstance(item, str | int))
+        return tuple(text for text in texts if text)
 
     def _reached(self, source: Source) -> Opened:
         """The opened values after the source's unit and path."""
@@ -341,44 +228,15 @@ def event_value(event: SpanEvent, key: str) -> Any:
     return lookup(event.attributes, key)
 
 
-def lookup(attributes: Mapping[str, Any], key: str) -> Any:
-    """The value under a key, or a map of what lies below it (`response.raw.id` below `response.raw`)."""
-    if key in attributes:
-        return opened(attributes[key])
-    prefix = key + "."
-    below = {k[len(prefix) :]: opened(v) for k, v in attributes.items() if k.startswith(prefix)}
-    return unflatten(below) if below else None
-
-
-def unflatten(entries: Mapping[str, Any]) -> Any:
-    """`{"0.message.role": "user", "0.message.content": "hi"}` -> `[{"message": {"role": "user", "content": "hi"}}]`.
-
-    Positions order a list; a missing position is left out (an SDK's attribute cap drops the oldest)."""
-    root: dict[str, Any] = {}
-    for path, value in entries.items():
-        node, steps = root, path.split(".")
-        for step in steps[:-1]:
-            inner = node.get(step)
-            if not isinstance(inner, dict):
-                inner = node[step] = {} if inner is None else {"": inner}
-            node = inner
-        if isinstance(node.get(steps[-1]), dict):
-            node[steps[-1]][""] = value
-        else:
-            node[steps[-1]] = value
-    return _listed(root)
-
-
-def _listed(node: Any) -> Any:
-    if not isinstance(node, dict):
-        return node
-    if node and all(step.isdigit() for step in node):
-        return [_listed(node[step]) for step in sorted(node, key=int)]
-    return {step: _listed(inner) for step, inner in node.items()}
-
-
 def _take(values: Any, keep: Rows) -> Any:
     return values.take(pa.array(keep)) if isinstance(values, pa.Array) else values[keep]
+
+
+def matching_keys(attributes: AttributeColumns, key: str) -> list[str]:
+    if "*" not in key:
+        return [key] if attributes.has_key(key) else []
+    pattern = re.compile(re.escape(key).replace(r"\*", r"[^.]+"))
+    return attributes.keys_like(lambda name: bool(pattern.fullmatch(name)))
 
 
 def first_rows(codes: Rows, rows: Rows, size: int) -> list[int]:
@@ -409,39 +267,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     if pattern not in _PATTERNS:
         _PATTERNS[pattern] = re.compile(pattern)
     return _PATTERNS[pattern]
-
-
-def reach(value: Any, path: str) -> Any:
-    """The value at a path of names, positions and `*` separated by `/`; None where there is nothing. Strings that
-    hold JSON are opened on the way. `*` gives a list of what lies below, in order."""
-    for at, step in enumerate(path.split("/") if path else ()):
-        if isinstance(value, str) and looks_like_json(value):
-            value = read_json(value)[0]
-        if step == "*":
-            rest = "/".join(path.split("/")[at + 1 :])
-            found = [reach(item, rest) for item in value] if isinstance(value, list) else []
-            return [item for item in found if item is not None]
-        if isinstance(value, list) and step.lstrip("-").isdigit() and -len(value) <= int(step) < len(value):
-            value = value[int(step)]
-        elif isinstance(value, dict):
-            value = value.get(step)
-        else:
-            return None
-    return value
-
-
-def first(value: Any) -> Any:
-    while isinstance(value, list):
-        value = value[0] if value else None
-    return value
-
-
-def _flat(value: Any) -> Iterable[Any]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _flat(item)
-    elif value is not None:
-        yield value
 
 
 def _as_text(value: Any) -> str | None:

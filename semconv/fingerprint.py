@@ -20,16 +20,20 @@ from spanfold.semconv import messages
 from spanfold.semconv.records import SpanContent
 
 _HEAD = 8000  # characters of each text that are looked at
+_DAYS = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+_MONTHS = (
+    r"(?:january|february|march|april|may|june|july|august|september|october|november|december"
+    r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
+)
+_QUOTED = r'"[^"\n]{0,400}"|“[^”\n]{0,400}”|«[^»\n]{0,400}»|(?<!\w)\'[^\'\n]{1,400}\'(?!\w)|`[^`\n]{0,400}`'
 _MASKS = [
     (re.compile(r"```.*?(?:```|\Z)", re.S), "`"),
     (re.compile(r"<([a-zA-Z][\w-]*)>.*?</\1>", re.S), r"<\1>"),
-    (re.compile(r'"[^"\n]{0,400}"|“[^”\n]{0,400}”|«[^»\n]{0,400}»|(?<!\w)\'[^\'\n]{1,400}\'(?!\w)|`[^`\n]{0,400}`'), "Q"),
+    (re.compile(_QUOTED), "Q"),
     (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+\b|\b[a-z][a-z0-9+.-]*://\S+", re.I), "U"),
-    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.I), "N"),
-    (re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\b(?:january|february|march|april|may|june|july|august"
-                r"|september|october|november|december|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b(?=[ .,]*\d)", re.I), "D"),
+    (re.compile(rf"\b{_DAYS}\b|\b{_MONTHS}\b(?=[ .,]*\d)", re.I), "D"),
     (re.compile(r"\b[\w-]*\d[\w:.,/-]*"), "N"),
-]  # fmt: skip
+]
 
 
 @lru_cache(maxsize=4096)

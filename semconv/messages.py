@@ -9,7 +9,6 @@ probabilities) are outside. Tool arguments are objects where they are JSON objec
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,16 +21,16 @@ Message = dict[str, Any]
 
 _ROLES = {
     "human": "user", "ai": "assistant", "model": "assistant", "bot": "assistant", "function": "tool",
-    "tool-response": "tool", "tool-call": "assistant", "tool_call": "assistant", "tool_response": "tool",
+    "tool-response": "user", "tool-call": "assistant", "tool_call": "assistant", "tool_response": "user",
     "toolresult": "tool", "aimessagechunk": "assistant", "chatbot": "assistant", "ipython": "tool",
     "aimessage": "assistant", "humanmessage": "user", "systemmessage": "system", "toolmessage": "tool",
     "humanmessagechunk": "user", "systemmessagechunk": "system", "toolmessagechunk": "tool", "functionmessage": "tool",
 }  # fmt: skip
 _LANGCHAIN_TYPES = frozenset(("human", "ai", "system", "tool", "function", "AIMessageChunk", "chat", "developer"))
-_ITEMS = frozenset(  # OpenAI responses items and bare parts: messages of one part, and whose they are
-    ("function_call", "custom_tool_call", "reasoning", "function_call_output", "custom_tool_call_output")
-    + ("tool_call", "tool_call_response", "tool_use", "tool_result", "text", "input_text", "output_text", "input_image")
-)
+_ITEMS = frozenset((  # OpenAI responses items and bare parts: messages of one part, and whose they are
+    "function_call", "custom_tool_call", "reasoning", "function_call_output", "custom_tool_call_output", "tool_call",
+    "tool_call_response", "tool_use", "tool_result", "text", "input_text", "output_text", "input_image",
+))  # fmt: skip
 _USER_ITEMS = frozenset(("input_text", "input_image", "text"))
 FINISH_REASONS = {
     "tool_calls": "tool_call", "tool-calls": "tool_call", "tool_use": "tool_call", "function_call": "tool_call",
@@ -87,26 +86,27 @@ def repair_message(item: Any, role: str = "user") -> Message | None:
         return _built(item.get("role") or role, item["parts"], item.get("name"))
     if not isinstance(item, dict):
         return None if item in (None, "") else {"role": role, "parts": [text_part(item)]}
-    return _wrapped(item, role) or _of_dict(item, role)
+    inner, inner_role = _inside(item, role)
+    return repair_message(inner, inner_role) if inner is not None else _of_dict(item, role)
 
 
-def _wrapped(item: Message, role: str) -> Message | None:
-    """Messages inside an envelope: LangChain constructors, choices, OpenInference, generations."""
+def _inside(item: Message, role: str) -> tuple[Message | None, str]:
+    """The message inside an envelope (LangChain constructors, choices, OpenInference, generations), or None."""
     if item.get("lc") and isinstance(item.get("kwargs"), dict):
         path = item.get("id")
         kind = str(path[-1]) if isinstance(path, list) and path else ""
         if isinstance(item["kwargs"].get("message"), dict):
-            return repair_message(item["kwargs"]["message"], role)  # ChatGeneration
-        return repair_message({"type": _ROLES.get(kind.lower(), role), **item["kwargs"]}, role)
+            return item["kwargs"]["message"], role  # ChatGeneration
+        return {"type": _ROLES.get(kind.lower(), role), **item["kwargs"]}, role
     for key in ("message", "delta"):
         if isinstance(item.get(key), dict) and not {"content", "parts"} & item.keys():
-            return repair_message(item[key], role)
+            return item[key], role
     content = item.get("content")
     if isinstance(content, dict) and isinstance(content.get("parts"), list) and "role" not in item:
-        return repair_message(content, role)  # Gemini candidate
+        return content, role  # Gemini candidate
     if item.get("type") in _LANGCHAIN_TYPES and isinstance(item.get("data"), dict):
-        return repair_message({"type": item["type"], **item["data"]}, role)
-    return None
+        return {"type": item["type"], **item["data"]}, role
+    return None, role
 
 
 def _of_dict(item: Message, role: str) -> Message | None:
@@ -121,16 +121,18 @@ def _of_dict(item: Message, role: str) -> Message | None:
         return _built(_role_of_item(kind, part, role), [part], None) if part else None
     parts = _content_parts(item)
     stated = _role(stated or role)
+    if not parts and not _says_something(item):
+        return None
     call_id = item.get("tool_call_id") or (item.get("id") if stated == "tool" else None)
     if stated == "tool" and not any(p.get("type") == "tool_call_response" for p in parts):
         parts = [tool_response(_response_of(item, parts), call_id)]
-    return _built(stated, parts + _calls(item), None if stated == "tool" else item.get("name"))
+    return _built(stated, parts + _calls(item, parts), None if stated == "tool" else item.get("name"))
 
 
-_PART_KEYS = frozenset(
-    ("functionCall", "function_call", "functionResponse", "function_response", "toolUse", "toolResult", "inlineData")
-    + ("text", "tool_call", "tool_call_result", "reasoningContent", "thinking")
-)
+_PART_KEYS = frozenset((
+    "functionCall", "function_call", "functionResponse", "function_response", "toolUse", "toolResult", "inlineData",
+    "text", "tool_call", "tool_call_result", "reasoningContent", "thinking",
+))  # fmt: skip
 
 
 def _says_something(item: Message) -> bool:
@@ -191,10 +193,10 @@ def _blocks_in_text(content: str) -> list[Any] | None:
     return value if known and all(known) else None
 
 
-_BLOCK_TYPES = frozenset(
-    ("text", "input_text", "output_text", "tool_use", "tool_result", "tool_call", "tool_call_response", "image_url")
-    + ("input_image", "image", "thinking", "redacted_thinking", "reasoning", "tool-call", "tool-result", "document")
-)
+_BLOCK_TYPES = frozenset((
+    "text", "input_text", "output_text", "tool_use", "tool_result", "tool_call", "tool_call_response", "image_url",
+    "input_image", "image", "thinking", "redacted_thinking", "reasoning", "tool-call", "tool-result", "document",
+))  # fmt: skip
 
 
 def _is_block(block: Mapping[str, Any]) -> bool:
@@ -206,8 +208,8 @@ def _is_block(block: Mapping[str, Any]) -> bool:
     return kind in _BLOCK_TYPES and len(block) > 1
 
 
-def _calls(item: Message) -> list[Part]:
-    """Tool calls that stand beside the content."""
+def _calls(item: Message, parts: list[Part]) -> list[Part]:
+    """Tool calls that stand beside the content, without those that stand in it as well."""
     calls = item.get("tool_calls") or item.get("toolCalls")
     if calls is None and isinstance(item.get("additional_kwargs"), dict):
         calls = item["additional_kwargs"].get("tool_calls")
@@ -222,13 +224,7 @@ def _calls(item: Message) -> list[Part]:
         found.append(tool_call(legacy["name"], legacy.get("arguments")))
     if item.get("function_call_name"):  # OpenInference
         found.append(tool_call(item["function_call_name"], item.get("function_call_arguments_json")))
-    held = (
-        {canonical(part) for part in item["content"] if isinstance(part, dict)}
-        if isinstance(item.get("content"), list)
-        else ()
-    )
-    known = [repair_part(part) for part in item["content"]] if held else []
-    return [part for part in found if not any(k and _same_call(k, part) for k in known)]
+    return [part for part in found if not any(_same_call(held, part) for held in parts)]
 
 
 def _same_call(one: Part, other: Part) -> bool:
@@ -253,156 +249,7 @@ def _built(role: Any, parts: Iterable[Any], name: Any) -> Message | None:
     return message
 
 
-_SAID = frozenset(  # keys of an object whose values are content or stand in columns
-    ("role", "content", "parts", "name", "tool_calls", "function_call", "refusal", "finish_reason", "messages", "tools")
-    + (
-        "system",
-        "instructions",
-        "model",
-        "stream",
-        "type",
-        "text",
-        "toolCalls",
-        "reasoning",
-        "object",
-        "prompt",
-        "input",
-    )
-    + ("tool_call_id", "id", "annotations", "audio")
-)
-
-
-def is_all(value: Any) -> bool:
-    """Does what is read of a value as content hold all that it says?"""
-    if not isinstance(value, dict):
-        return True
-    return all(key in _SAID or inner in (None, "", [], {}) for key, inner in value.items())
-
-
-def read_event_list(value: Any, side: str) -> list[Message]:
-    """Messages of one side from a list of events `{"event.name": "gen_ai.user.message", ...}`."""
-    found = []
-    for item in opened(value) if isinstance(opened(value), list) else []:
-        if not isinstance(item, dict):
-            continue
-        name = str(item.get("event.name") or "")
-        if (name == "gen_ai.choice") != (side == "output"):
-            continue
-        role = (
-            {"gen_ai.choice": "assistant"}.get(name) or name.removeprefix("gen_ai.").removesuffix(".message") or "user"
-        )
-        inner = item.get("message")
-        body = (
-            inner
-            if isinstance(inner, dict)
-            else {**item, "content": inner if inner is not None else item.get("content")}
-        )
-        if (message := repair_message({"role": role, **body}, role)) is not None:
-            found.append(message)
-    return found
-
-
-# ---- other kinds of content as messages ----------------------------------------------------------------------------
-def read_parts(value: Any) -> list[Part]:
-    """System instructions: a list of parts, a bare text, a message or a list of messages."""
-    value = opened(value)
-    if value is None or value == "":
-        return []
-    if isinstance(value, list) and value and all(isinstance(v, dict) and ("role" in v or "parts" in v) for v in value):
-        return [part for message in repair_messages(value) for part in message["parts"]]
-    if isinstance(value, dict) and ("parts" in value or "role" in value):
-        message = repair_message(value, "system")
-        return message["parts"] if message else []
-    entries = value if isinstance(value, list) else [value]
-    return [part for entry in entries if (part := repair_part(opened(entry))) is not None and part != text_part("")]
-
-
-def read_tools(value: Any) -> list[dict[str, Any]]:
-    """Tool definitions as `{"type": "function", "name", "description"?, "parameters"?}`; other kinds as they are."""
-    value = opened(value)
-    if isinstance(value, dict):
-        inner = next(
-            (value[k] for k in ("tools", "functions", "functionDeclarations") if isinstance(value.get(k), list)), None
-        )
-        value = inner if inner is not None else [value] if "name" in value or "function" in value else _named(value)
-    found = []
-    for entry in value if isinstance(value, list) else []:
-        found += _definitions(opened(entry))
-    return found
-
-
-def _named(value: Mapping[str, Any]) -> list[Any]:
-    """Definitions in a map by name."""
-    return [{"name": name, **entry} for name, entry in value.items() if isinstance(entry, dict)]
-
-
-def _definitions(entry: Any) -> list[dict[str, Any]]:
-    if isinstance(entry, str):
-        return [{"type": "function", "name": entry}] if entry else []
-    if not isinstance(entry, dict):
-        return []
-    for key in ("functionDeclarations", "function_declarations"):
-        if isinstance(entry.get(key), list):
-            return [found for inner in entry[key] for found in _definitions(inner)]
-    for key in ("function", "toolSpec", "tool", "json_schema"):
-        inner = opened(entry.get(key))
-        if isinstance(inner, dict):
-            return _definitions({"type": "function", **inner} if key != "tool" else inner)
-    if not entry.get("name"):
-        return [clean({k: v for k, v in entry.items() if v is not None and k not in ("cache_control",)})]
-    schema_keys = (
-        "parameters",
-        "input_schema",
-        "inputSchema",
-        "parametersJsonSchema",
-        "parameters_json_schema",
-        "schema",
-    )
-    schema = next((opened(entry[k]) for k in schema_keys if entry.get(k) is not None), None)
-    if isinstance(schema, dict) and schema.keys() == {"json"}:
-        schema = schema["json"]  # Bedrock
-    tool: dict[str, Any] = {"type": str(entry.get("type") or "function"), "name": str(entry["name"])}
-    if entry.get("description"):
-        tool["description"] = entry["description"]
-    if schema is not None:
-        tool["parameters"] = schema
-    return [clean(tool)]
-
-
-def call_message(name: Any, arguments: Any, call_id: Any) -> list[Message]:
-    """What a tool was called with."""
-    return [{"role": "assistant", "parts": [tool_call(name, arguments, call_id)]}]
-
-
-def result_message(result: Any, call_id: Any) -> list[Message]:
-    """What a tool answered."""
-    return [{"role": "tool", "parts": [tool_response(result, call_id)]}]
-
-
-def read_documents(value: Any, kind: str = "document") -> list[Message]:
-    """Retrieved documents or memory records: one message, a part each, ids and scores kept."""
-    value = opened(value)
-    if isinstance(value, dict):
-        value = next((value[k] for k in ("documents", "records", "results") if isinstance(value.get(k), list)), [value])
-    parts: list[Part] = []
-    for entry in value if isinstance(value, list) else [value]:
-        entry = opened(entry)
-        entry = entry.get(kind, entry) if isinstance(entry, dict) else {"content": entry}
-        if isinstance(entry, dict) and (kept := {k: v for k, v in entry.items() if v is not None}):
-            parts.append(clean({**kept, "type": kind}))
-    return [{"role": "tool", "parts": parts}] if parts else []
-
-
-def read_texts(value: Any, role: str = "user") -> list[Message]:
-    """Texts without roles, such as embeddings inputs: one message each."""
-    value = opened(value)
-    return [
-        {"role": role, "parts": [text_part(v)]}
-        for v in (value if isinstance(value, list) else [value])
-        if v not in (None, "")
-    ]
-
-
+# ---- finish reasons -------------------------------------------------------------------------------------------------
 def finish_reasons(value: Any) -> list[str]:
     """Finish reasons stated on raw answers, in order."""
     found: list[str] = []

@@ -21,8 +21,10 @@ from spanfold.semconv import content, events, fingerprint, messages, operations,
 from spanfold.semconv.detection import DIALECTS, Dialects, Mask, detect
 from spanfold.semconv.dialect import Content, Source
 from spanfold.semconv.dialects.common import RESOURCE_KEYS
+from spanfold.semconv.dialects.otel import maker_of
 from spanfold.semconv.events import LogContent, assemble
-from spanfold.semconv.fill import Filler, ListColumn, NumberColumn, TextColumn
+from spanfold.semconv.fill import Filler
+from spanfold.semconv.fill_columns import ListColumn, NumberColumn, TextColumn
 from spanfold.semconv.log_content import normalise_logs
 from spanfold.semconv.records import SpanBatch, SpanContent, SpanEvent
 from spanfold.semconv.schema import USAGE_COLUMNS
@@ -57,6 +59,7 @@ class Normalised:
     content_keys: set[str]
     unparsed: list[tuple[int, str]]
     notes: list[Note]
+    event_keys: set[tuple[str, str]]  # the same of span events: (event name, attribute key)
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class _Spans:
     masks: dict[str, Mask]
     said: dict[int, content.Found] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    event_keys: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def length(self) -> int:
@@ -95,7 +99,7 @@ def normalise_spans(batch: SpanBatch, dialects: Dialects = DIALECTS, *, hash_key
     owner = {found.row: tenants[spans.origin[found.row]] for found in contents}
     fields["prompt_fingerprint"] = fingerprint.column(spans.length, contents, fields, owner, hash_key)
     spans.notes += [Note(kind, key, row) for kind, key, row in spans.filler.trouble]
-    return Normalised(fields, contents, content_keys, unparsed, spans.notes)
+    return Normalised(fields, contents, content_keys, unparsed, spans.notes, spans.event_keys)
 
 
 def _opened(batch: SpanBatch, dialects: Dialects) -> _Spans:
@@ -130,6 +134,17 @@ def _fill_fields(spans: _Spans) -> None:
                 )  # the name and scope of every span: only of those that speak it
                 if spans.filler.has(source) and not (own and mask is None):
                     spans.filler.fill(column, source, mask if table.guarded or own else None)
+    for column in ("request_model", "response_model"):
+        _guess_provider(spans, column)
+
+
+def _guess_provider(spans: _Spans, column: str) -> None:
+    """Where nobody says who served a call: whose model it was."""
+    target, models = spans.filler.column("provider"), spans.text(column)
+    if isinstance(target, TextColumn) and models.null_count < spans.length and not target.filled.all():
+        coded = models.dictionary_encode()
+        makers = pa.array([maker_of(model) for model in coded.dictionary.to_pylist()], pa.string())
+        target.offer(np.arange(spans.length), makers.take(coded.indices))
 
 
 def _fill_from_origins(spans: _Spans) -> None:
@@ -185,9 +200,9 @@ def _read_content(spans: _Spans) -> tuple[set[str], list[tuple[int, str]]]:
         spans.notes += [Note(kind, key, row) for kind, key in found.trouble]
         if not found.empty:
             spans.said[row] = found
-    _read_events(spans)
+    odd = _read_events(spans)
     spans.said = dict(sorted(spans.said.items()))
-    return keys, [(row, key) for row, place in left for key in sorted(gathered.attribute_keys([place]) & keys)]
+    return keys, [(row, key) for row, place in left for key in sorted(gathered.attribute_keys([place]) & keys)] + odd
 
 
 def _facts(spans: _Spans, rows: list[int]) -> dict[int, content.Facts]:
@@ -196,21 +211,27 @@ def _facts(spans: _Spans, rows: list[int]) -> dict[int, content.Facts]:
     return {row: content.Facts(*values) for row, *values in zip(rows, *taken, strict=True)}
 
 
-def _read_events(spans: _Spans) -> None:
-    """Content of span events; what the span's own attributes say wins."""
+def _read_events(spans: _Spans) -> list[tuple[int, str]]:
+    """Content of span events; what the span's own attributes say wins. Gives the places that were not understood."""
     rules, places = spans.dialects.event_messages, spans.dialects.places
+    seen: list[tuple[int, str, str]] = []
+    used: set[tuple[int, str, str]] = set()
     for row, listed in spans.events.items():
         pieces = []
         for at, event in enumerate(listed):
             if event.name in spans.dialects.event_names:
+                seen += [(row, event.name, key) for key in event.attributes]
                 piece = events.piece_of(event.name, None, event.attributes, rules, places, row, "span_event")
                 if piece is not None:
+                    used |= {(row, event.name, key) for key in piece.keys}
                     piece.sequence = (event.time_ns, events.position_in(event.attributes, None), at)
                     pieces.append(piece)
         if pieces:
             own = spans.said.setdefault(row, content.Found(SpanContent(row=row, source="span_event")))
             own.content = content.merged(own.content, assemble(pieces))
             own.finish += [reason for piece in sorted(pieces, key=lambda p: p.sequence) for reason in piece.finish]
+    spans.event_keys = {(name, key) for _, name, key in used}
+    return [(row, key) for row, name, key in seen if (name, key) in spans.event_keys and (row, name, key) not in used]
 
 
 # ---- usage, kinds ------------------------------------------------------------------------------------------------

@@ -15,23 +15,14 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 CALLS = frozenset(("chat", "generate_content", "text_completion", "embeddings"))
-CONTAINERS = frozenset(  # they repeat the usage of what runs inside them
-    (
-        "invoke_agent",
-        "invoke_workflow",
-        "handle_conversation_turn",
-        "create_agent",
-        "plan",
-        "agent_step",
-        "task",
-        "chain",
-    )
-    + ("gateway", "wrapper", "execute_tool")
-)
-NEVER = frozenset(  # no tokens of their own: what they report repeats a call's
-    ("retrieval", "fetch_response", "create_memory_store", "delete_memory_store", "search_memory", "create_memory")
-    + ("update_memory", "upsert_memory", "delete_memory", "guardrail", "evaluation")
-)
+CONTAINERS = frozenset((  # they repeat the usage of what runs inside them
+    "invoke_agent", "invoke_workflow", "handle_conversation_turn", "create_agent", "plan", "agent_step", "task",
+    "chain", "gateway", "wrapper", "execute_tool",
+))  # fmt: skip
+NEVER = frozenset((  # no tokens of their own: what they report repeats a call's
+    "retrieval", "fetch_response", "create_memory_store", "delete_memory_store", "search_memory", "create_memory",
+    "update_memory", "upsert_memory", "delete_memory", "guardrail", "evaluation",
+))  # fmt: skip
 _NAMED = re.compile(  # span names of the conventions: `{operation} {model, agent or tool}`
     r"^(chat|generate_content|text_completion|embeddings|execute_tool|invoke_agent|create_agent|invoke_workflow"
     r"|retrieval|plan)(?: |$)"
@@ -56,7 +47,8 @@ def matches(column: pa.Array, test: Callable[[str], bool]) -> Mask:
     """`test` over the unique values of a text column; NULL is False."""
     coded = column.dictionary_encode()
     flags = np.array([test(value) for value in coded.dictionary.to_pylist()] + [False], np.bool_)
-    return flags[np.asarray(coded.indices.fill_null(len(coded.dictionary)))]
+    found: Mask = flags[np.asarray(coded.indices.fill_null(len(coded.dictionary)))]
+    return found
 
 
 def kinds(operation: pa.Array, has_usage: Mask, has_model: Mask) -> tuple[Mask, Mask]:

@@ -16,11 +16,11 @@ from spanfold.semconv.loose_json import clean, opened
 
 Part = dict[str, Any]
 
-ANNOTATIONS = frozenset(  # never part of what was said: they may differ when the same words are sent again
-    ("cache_control", "cacheControl", "cachePoint", "cache_point", "providerOptions", "providerMetadata")
-    + ("provider_options", "provider_metadata", "provider_name", "provider_details", "annotations", "logprobs")
-    + ("index", "status", "phase", "caller", "finish_reason", "timestamp", "prompt_cache_breakpoint")
-)
+ANNOTATIONS = frozenset((  # never part of what was said: they may differ when the same words are sent again
+    "cache_control", "cacheControl", "cachePoint", "cache_point", "providerOptions", "providerMetadata",
+    "provider_options", "provider_metadata", "provider_name", "provider_details", "annotations", "logprobs", "index",
+    "status", "phase", "caller", "finish_reason", "timestamp", "prompt_cache_breakpoint",
+))  # fmt: skip
 _DATA_URL = re.compile(r"^data:([^;,]*)((?:;[^;,]*)*),", re.I)
 
 
@@ -70,6 +70,8 @@ def media_part(data: Any, mime: str | None = None, modality: str = "") -> Part:
     if head:
         mime = head[1] or mime
         text = text[head.end() :]
+    if text.startswith("@@@langfuseMedia"):
+        return {"type": "generic", "generic_type": "langfuse_media", "reference": text}  # kept in Langfuse's own store
     kind = "uri" if not head and re.match(r"^[a-z][a-z0-9+.-]*://", text[:32], re.I) else "blob"
     part: Part = {"type": kind, "modality": modality or _modality(mime), "uri" if kind == "uri" else "content": text}
     if mime:
@@ -101,7 +103,8 @@ def repair_part(part: Any) -> Part | None:
 
 def _kept(part: Part) -> Part:
     """A part that already has canonical names, or a kind nobody knows: without annotations, empty keys dropped."""
-    return clean({key: value for key, value in part.items() if value is not None and key not in ANNOTATIONS})
+    kept: Part = clean({key: value for key, value in part.items() if value is not None and key not in ANNOTATIONS})
+    return kept
 
 
 def _is_text(item: Any) -> bool:
@@ -136,7 +139,7 @@ def _text(part: Part) -> Part | None:
 
 def _reasoning(part: Part) -> Part | None:
     for key in ("content", "thinking", "text", "reasoning", "reasoning_content", "summary"):
-        value = part.get(key)
+        value = opened(part.get(key))
         if isinstance(value, list):
             value = "\n".join(_text_of(item) if isinstance(item, dict) else str(item) for item in value)
         if isinstance(value, dict):
@@ -194,27 +197,22 @@ def _image(part: Part) -> Part | None:
     value = _first(
         part, "image_url", "source", "image", "input_audio", "audio", "data", "url", "file", "document", "video"
     )
-    value = part if value is None else value
     mime = _first(part, "mime_type", "mediaType", "mimeType", "media_type")
-    if isinstance(value, dict):
-        inner = value.get("source") if isinstance(value.get("source"), dict) else value
+    if value is None or isinstance(value, dict):
+        holder: Part = part if value is None else value
+        source = holder.get("source")
+        inner: Part = source if isinstance(source, dict) else holder
         mime = _first(inner, "media_type", "mime_type", "mimeType") or mime
-        shape = value.get("format")
+        shape = holder.get("format")
         if mime is None and isinstance(shape, str) and "/" not in shape:
             mime = f"{modality or 'image'}/{shape}"
-        found = _first(inner, "url", "data", "bytes", "image", "file_data", "uri")
-        if isinstance(found, dict):
-            found = _first(found, "url", "data", "bytes")
-        file_id = _first(inner, "file_id", "id", "text", "content")
-        if found is None:
-            return (
-                {"type": "file", "modality": modality or _modality(mime), "file_id": str(file_id)}
-                if file_id
-                else _kept(part)
-            )
-        value = found
-    elif part.get("file_id") and value is part:
-        return {"type": "file", "modality": modality or "image", "file_id": str(part["file_id"])}
+        value = _first(inner, "url", "data", "bytes", "image", "file_data", "uri")
+        if isinstance(value, dict):
+            value = _first(value, "url", "data", "bytes")
+        if value is None and (file_id := _first(inner, "file_id", "id")):
+            return {"type": "file", "modality": modality or _modality(mime), "file_id": str(file_id)}
+        if value is None:
+            return _kept(part)
     return media_part(value, mime, modality if modality and not mime else "")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from spanfold.semconv import messages
+from spanfold.semconv import content_shapes, messages
 from spanfold.semconv.loose_json import opened
 from spanfold.semconv.provider_usage import usage_facts
 
@@ -90,6 +90,8 @@ def _internal(identity: str) -> bool:
 def _outcome(node: Mapping[str, Any]) -> list[str]:
     """Finish reason of an OpenAI response object: its status, and why it is incomplete."""
     status, details = node.get("status"), node.get("incomplete_details")
+    if node.get("type") == "message" and status in ("completed", "incomplete") and "role" in node:
+        return [status]  # one output item of a response
     if "output" not in node or not isinstance(status, str):
         done = node.get("done_reason")  # Ollama
         return [done] if isinstance(done, str) and done else []
@@ -174,13 +176,14 @@ def request_side(value: Any, side: str) -> list[dict[str, Any]]:
         return _request_messages(value)
     if not isinstance(value, dict):
         return []
-    inside = value.get("config") if isinstance(value.get("config"), dict) else {}
+    config = value.get("config")
+    inside: dict[str, Any] = config if isinstance(config, dict) else {}
     if side == "tools":
         held = value.get("tools") or value.get("functions") or inside.get("tools") or value.get("toolConfig")
-        return messages.read_tools(held) if held else []
+        return content_shapes.read_tools(held) if held else []
     keys = ("system", "instructions", "systemInstruction", "system_instruction", "system_prompt", "systemPrompt")
     held = next((source[key] for source in (value, inside) for key in keys if source.get(key)), None)
-    return messages.read_parts(held)
+    return content_shapes.read_parts(held)
 
 
 def _request_messages(value: Any) -> list[messages.Message]:

@@ -34,7 +34,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What is known of the emitter, a number a row: UNKNOWN, INCLUSIVE or EXCLUSIVE; `stated` by the key's convention."""
+    """What is known of the emitters, a number a row: UNKNOWN, INCLUSIVE, EXCLUSIVE; `stated` by the key itself."""
 
     input: NDArray[np.int8]
     output: NDArray[np.int8]
@@ -139,7 +139,8 @@ def _output_total(counts: Mapping[str, Count], total: Count, claims: Claims) -> 
 def _total_disagrees(counts: Mapping[str, Count], total: Count, output: Count, exclusive: Mask) -> Mask:
     sums = counts["total_tokens"]
     stated = sums.known & total.known & output.known
-    return stated & (sums.numbers != total.numbers + output.numbers) & ~exclusive
+    disagrees: Mask = stated & (sums.numbers != total.numbers + output.numbers) & ~exclusive
+    return disagrees
 
 
 def _verdict_text(codes: Numbers, known: Mask) -> pa.Array:

@@ -1,4 +1,4 @@
-"""The built-in dialect tables, most specific first: the first value of a row wins, the first detected name labels it."""
+"""The built-in dialect tables, most specific first: the first value of a row wins, the first name found labels it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ CODEX = Dialect(
     detect=Detect(prefixes=("codex.",), scopes=("codex_*",)),
     guarded=True,
     fields={
-        "operation": Source("@name", values={"handle_responses": "chat"}, only=True),
+        "operation": Source("gen_ai.usage.input_tokens", constant="chat"),
         "provider": Source("@name", pattern=r"^(handle_responses)$", values={"handle_responses": "openai"}),
         "streaming": Source("@name", values={"handle_responses": "true"}),
         "reasoning_tokens": Source("codex.usage.reasoning_output_tokens"),

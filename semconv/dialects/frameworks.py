@@ -1,4 +1,4 @@
-"""Smaller frameworks, from their documentation and source: Spring AI, LiveKit, VoltAgent, Laminar, Haystack, TraceBrain."""
+"""Smaller frameworks, from their documentation and source."""
 
 from __future__ import annotations
 
@@ -150,6 +150,19 @@ LAMINAR = Dialect(
 )
 
 _COMPONENT = "haystack.component."
+_COMPONENTS = {
+    "chatgenerator": "chat", "generator": "text_completion", "embedder": "embeddings", "retriever": "retrieval",
+    "ranker": "rerank", "toolinvoker": "task", "agent": "invoke_agent",
+}  # fmt: skip
+_SPAN_NAMES = {
+    "haystack.pipeline.run": "invoke_workflow", "haystack.async_pipeline.run": "invoke_workflow",
+    "haystack.agent.run": "invoke_agent", "haystack.component.run": "task",
+}  # fmt: skip
+_MAKERS = {
+    **PROVIDERS, "azureopenai": "azure.ai.openai", "googleai": "gcp.gemini", "amazonbedrock": "aws.bedrock",
+}  # fmt: skip
+_KIND = r"(ChatGenerator|Generator|Embedder|Retriever|Ranker|ToolInvoker|Agent)$"
+_MAKER = r"^(OpenAI|AzureOpenAI|Anthropic|Mistral|Cohere|GoogleAI|VertexAI|AmazonBedrock|Ollama)"
 
 HAYSTACK = Dialect(
     name="haystack",
@@ -158,14 +171,10 @@ HAYSTACK = Dialect(
     fields=together(
         {
             "operation": (
-                Source(_COMPONENT + "type", pattern=r"(ChatGenerator|Generator|Embedder|Retriever|Ranker|ToolInvoker|Agent)$",
-                       values={"chatgenerator": "chat", "generator": "text_completion", "embedder": "embeddings",
-                               "retriever": "retrieval", "ranker": "rerank", "toolinvoker": "task", "agent": "invoke_agent"}),
-                Source("@name", values={"haystack.pipeline.run": "invoke_workflow", "haystack.async_pipeline.run": "invoke_workflow",
-                       "haystack.agent.run": "invoke_agent", "haystack.component.run": "task"}, only=True),
+                Source(_COMPONENT + "type", pattern=_KIND, values=_COMPONENTS),
+                Source("@name", values=_SPAN_NAMES, only=True),
             ),
-            "provider": Source(_COMPONENT + "type", pattern=r"^(OpenAI|AzureOpenAI|Anthropic|Mistral|Cohere|GoogleAI|VertexAI|AmazonBedrock|Ollama)",
-                               values={**PROVIDERS, "azureopenai": "azure.ai.openai", "googleai": "gcp.gemini", "amazonbedrock": "aws.bedrock"}),
+            "provider": Source(_COMPONENT + "type", pattern=_MAKER, values=_MAKERS),
         },
         response_of(_COMPONENT + "output"),
     ),
@@ -181,7 +190,7 @@ HAYSTACK = Dialect(
         ),
         "tools": (Content(_COMPONENT + "input", "request", operations=("chat",)),),
     },
-)  # fmt: skip
+)
 
 TRACEBRAIN = Dialect(
     name="tracebrain",

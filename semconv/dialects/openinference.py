@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from spanfold.semconv.dialect import Content, Detect, Dialect, Source
 from spanfold.semconv.dialects.otel import PROVIDERS
-from spanfold.semconv.dialects.shared import SPAN_KINDS, request_of, response_of, together
+from spanfold.semconv.dialects.shared import SPAN_KINDS, USAGE, response_of, together
 
 _CALLS = ("chat", "text_completion", "embeddings", "generate_content")
 _FIRST_TOKEN = "First Token Stream Event"
@@ -25,16 +25,22 @@ OPENINFERENCE = Dialect(
             "provider": (
                 Source("llm.provider", values=PROVIDERS),
                 Source("llm.system", values=PROVIDERS),
+                Source(
+                    "@name",
+                    pattern=r"^(OpenAI|AzureOpenAI|Anthropic|Mistral|Cohere|Ollama|Groq|GoogleAI)",
+                    values={**PROVIDERS, "azureopenai": "azure.ai.openai", "googleai": "gcp.gemini"},
+                ),
             ),
             "request_model": (
                 Source("llm.invocation_parameters", path="model"),
                 Source("llm.invocation_parameters", path="model_name"),
                 Source("llm.invocation_parameters", path="model_id"),
-                Source("embedding.invocation_parameters", path="model"),
                 Source("llm.request.model"),
+                Source("embedding.model_name"),
+                Source("embedding.invocation_parameters", path="model"),
             ),
         },
-        {"request_model": Source("input.value", path="request_model", unit="request")},
+        {"request_model": (Source("input.value", path="request_model", unit="request"), Source("llm.model_name"))},
         {"response_id": Source("llm.response.id"), "response_model": Source("llm.response.model")},
         {column: s for column, s in response_of("output.value", usage=False).items() if column != "service_tier"},
         {
@@ -65,6 +71,7 @@ OPENINFERENCE = Dialect(
             "session_id": Source("metadata", path="session_id"),
             "conversation_id": (Source("metadata", path="thread_id"), Source("metadata", path="conversation_id")),
         },
+        {column: s for column, s in response_of("output.value").items() if column in USAGE},
     ),
     content={
         "input": (

@@ -7,26 +7,48 @@ attribute is looked for by itself. Where an old and a new key are both there, th
 
 from __future__ import annotations
 
+import re
+
 from spanfold.semconv.dialect import Content, Detect, Dialect, EventMessage, Source
 
 PROVIDERS = {  # values of `gen_ai.system` and of careless emitters -> well-known values of `gen_ai.provider.name`
     "openai": "openai", "openai.chat": "openai", "openai.responses": "openai", "openai.completion": "openai",
     "openai.embedding": "openai", "anthropic": "anthropic", "anthropic.messages": "anthropic", "claude": "anthropic",
-    "gemini": "gcp.gemini", "google": "gcp.gemini", "google_genai": "gcp.gemini", "google.generative-ai": "gcp.gemini",
-    "googlegenai": "gcp.gemini", "google-gla": "gcp.gemini", "vertex_ai": "gcp.vertex_ai", "vertexai": "gcp.vertex_ai",
-    "google-vertex": "gcp.vertex_ai", "google.vertex.chat": "gcp.vertex_ai", "az.ai.inference": "azure.ai.inference",
-    "az.ai.openai": "azure.ai.openai", "azure": "azure.ai.openai", "azure_openai": "azure.ai.openai",
-    "azure-openai": "azure.ai.openai", "xai": "x_ai", "aws": "aws.bedrock", "bedrock": "aws.bedrock",
-    "amazon-bedrock": "aws.bedrock", "bedrock_converse": "aws.bedrock", "mistral": "mistral_ai", "mistralai": "mistral_ai",
-    "watsonx": "ibm.watsonx.ai", "cohere": "cohere", "groq": "groq", "deepseek": "deepseek", "perplexity": "perplexity",
-    "ollama": "ollama", "huggingface": "huggingface", "together_ai": "together_ai", "moonshot": "moonshot_ai",
-    "gcp.vertex.agent": "gcp.vertex_ai", "langchain": "", "crewai": "", "llamaindex": "", "llama_index": "", "unknown": "",
-    "_other": "",
+    "gemini": "gcp.gemini", "google": "gcp.gemini", "google_genai": "gcp.gemini",
+    "google.generative-ai": "gcp.gemini", "googlegenai": "gcp.gemini", "google-gla": "gcp.gemini",
+    "vertex_ai": "gcp.vertex_ai", "vertexai": "gcp.vertex_ai", "google-vertex": "gcp.vertex_ai",
+    "google.vertex.chat": "gcp.vertex_ai", "az.ai.inference": "azure.ai.inference", "az.ai.openai": "azure.ai.openai",
+    "azure": "azure.ai.openai", "azure_openai": "azure.ai.openai", "azure-openai": "azure.ai.openai", "xai": "x_ai",
+    "aws": "aws.bedrock", "bedrock": "aws.bedrock", "amazon-bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock", "mistral": "mistral_ai", "mistralai": "mistral_ai",
+    "watsonx": "ibm.watsonx.ai", "cohere": "cohere", "groq": "groq", "deepseek": "deepseek",
+    "perplexity": "perplexity", "ollama": "ollama", "huggingface": "huggingface", "together_ai": "together_ai",
+    "moonshot": "moonshot_ai", "gcp.vertex.agent": "gcp.vertex_ai", "strands-agents": "", "strands": "",
+    "langchain": "", "crewai": "", "llamaindex": "", "llama_index": "", "unknown": "", "_other": "",
 }  # fmt: skip
+MODEL_PROVIDERS = (  # whose model it is, where nobody says who serves it: patterns over model names, first match wins
+    (
+        r"(?i)(?:^|[/.:])(?:gpt-|chatgpt|o\d(?:-|$)|text-embedding-(?:3|ada)|davinci|dall-e|whisper|tts-|omni-|codex|computer-use)",
+        "openai",
+    ),
+    (r"(?i)(?:^|[/.:])claude", "anthropic"),
+    (r"(?i)(?:^|[/.:])(?:gemini|gemma|text-embedding-00|learnlm)", "gcp.gemini"),
+    (r"(?i)(?:^|[/.:])(?:mistral|mixtral|codestral|ministral|magistral|pixtral|devstral)", "mistral_ai"),
+    (r"(?i)(?:^|[/.:])deepseek", "deepseek"),
+    (r"(?i)(?:^|[/.:])grok-", "x_ai"),
+    (r"(?i)(?:^|[/.:])(?:command-|embed-(?:english|multilingual)|c4ai)", "cohere"),
+    (r"(?i)(?:^|[/.:])(?:sonar|pplx)", "perplexity"),
+    (r"(?i)(?:^|[/.:])(?:kimi|moonshot)", "moonshot_ai"),
+)
 OPERATIONS = {  # values that older emitters write -> the vocabulary
     "completion": "text_completion", "embedding": "embeddings", "embed": "embeddings", "agent": "invoke_agent",
     "tool": "execute_tool", "workflow": "invoke_workflow", "response": "chat", "responses": "chat", "unknown": "",
 }  # fmt: skip
+
+
+def maker_of(model: str) -> str | None:
+    """The provider whose model this is, by its name; None if the name does not tell."""
+    return next((provider for pattern, provider in MODEL_PROVIDERS if re.search(pattern, model)), None)
 
 
 OTEL_NEW = Dialect(
@@ -75,17 +97,29 @@ OTEL_NEW = Dialect(
         "service_tier": (
             Source("openai.response.service_tier", since="1.37"),
             Source("gen_ai.openai.response.service_tier", since="1.28"),
+            Source("anthropic.response.service_tier"),
             Source("openai.request.service_tier", since="1.37"),
             Source("gen_ai.openai.request.service_tier", since="1.28"),
         ),
         "prompt_name": (Source("gen_ai.prompt.name"),),
         "prompt_version": (Source("gen_ai.prompt.version"),),
-        "streaming": (Source("gen_ai.request.stream"), Source("gen_ai.request.is_stream")),
+        "streaming": (
+            Source("gen_ai.request.stream"),
+            Source("gen_ai.request.is_stream"),
+            Source("gen_ai.is_streaming"),
+            Source("@present", event="gen_ai.content.completion.chunk"),
+        ),
         "ttft_ms": (
             Source("gen_ai.response.time_to_first_chunk", scale=1000.0),
+            Source("gen_ai.client.operation.time_to_first_chunk", scale=1000.0),
+            Source("gen_ai.client.inference.time_to_first_chunk", scale=1000.0),
             Source("gen_ai.server.time_to_first_token", scale=1000.0),
         ),
-        "finish_reasons": (Source("gen_ai.response.finish_reasons"), Source("gen_ai.response.finish_reason")),
+        "finish_reasons": (
+            Source("gen_ai.response.finish_reasons"),
+            Source("gen_ai.response.finish_reason"),
+            Source("anthropic.message.stop_reason"),
+        ),
         "status": (Source("gen_ai.response.status", values={"cancelled": "canceled", "failed": "error"}, only=True),),
         "input_tokens": (
             Source("gen_ai.usage.input_tokens", since="1.27"),
@@ -148,7 +182,7 @@ OTEL_NEW = Dialect(
 
 OTEL_EVENTS = Dialect(
     name="otel-events",
-    about="generation B (1.28 to 1.36): gen_ai.system, a log or span event a message; openai-v2 default, semantic-kernel",
+    about="generation B (1.28 to 1.36): gen_ai.system, one log or span event a message; openai-v2, semantic-kernel",
     detect=Detect(
         keys=("gen_ai.system",),
         prefixes=("gen_ai.request.", "gen_ai.response.", "gen_ai.usage.", "gen_ai.openai."),
@@ -159,6 +193,7 @@ OTEL_EVENTS = Dialect(
     ),
     messages=(
         EventMessage("gen_ai.system.message", "input", "system"),
+        EventMessage("gen_ai.developer.message", "input", "developer"),
         EventMessage("gen_ai.user.message", "input", "user"),
         EventMessage("gen_ai.assistant.message", "input", "assistant"),
         EventMessage("gen_ai.tool.message", "input", "tool"),

@@ -7,6 +7,7 @@ Dynatrace page for OpenAI documents the same keys. Laminar writes them too.
 from __future__ import annotations
 
 from spanfold.semconv.dialect import Content, Detect, Dialect, Source
+from spanfold.semconv.dialects.otel import PROVIDERS
 from spanfold.semconv.dialects.shared import SPAN_KINDS
 
 _ASSOCIATION = "traceloop.association.properties."
@@ -17,15 +18,22 @@ TRACELOOP = Dialect(
     detect=Detect(
         keys=("llm.request.type", "llm.usage.total_tokens"),
         prefixes=(
-            "gen_ai.prompt.0",
-            "gen_ai.completion.0",
+            *(f"gen_ai.{side}.{digit}" for side in ("prompt", "completion") for digit in range(10)),
             "llm.request.functions.",
             "llm.prompts.",
             "llm.completions.",
         ),
     ),
     fields={
-        "operation": Source("llm.request.type", values={**SPAN_KINDS, "completion": "text_completion"}),
+        "operation": (
+            Source("llm.request.type", values={**SPAN_KINDS, "completion": "text_completion"}),
+            Source(
+                "@name",
+                pattern=r"^[a-z_-]+\.(chat|completion|embeddings|rerank|messages)$",
+                values={"completion": "text_completion", "messages": "chat"},
+            ),
+        ),
+        "provider": Source("@name", pattern=r"^([a-z_-]+)\.(?:chat|completion|embeddings|messages)$", values=PROVIDERS),
         "streaming": (Source("llm.is_streaming"), Source("@present", event="llm.content.completion.chunk")),
         "finish_reasons": (Source("llm.response.finish_reason"), Source("llm.response.stop_reason")),
         "session_id": Source(_ASSOCIATION + "session_id"),
