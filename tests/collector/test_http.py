@@ -132,6 +132,15 @@ def test_what_is_refused(tmp_path: Path, collector: Collector, name: str) -> Non
     assert len(stored_spans(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("levels", [60, 200, 400, 490, 5000])
+def test_depth_bombs(collector: Collector, levels: int) -> None:
+    """Values nested deeper than a protobuf reader goes are bad data in either encoding, however deep they are."""
+    text = b'{"arrayValue":{"values":[' * levels + b"{}" + b"]}}" * levels
+    head = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":[{"key":"k","value":'
+    status, _, answer = post(collector, head + text + b"}]}]}]}]}", JSON)
+    assert (status, json.loads(answer)["code"]) == (400, 3)
+
+
 def test_limit_itself_is_accepted(tmp_path: Path, collector: Collector) -> None:
     """A body of exactly the limit is taken, raw and compressed (21)."""
     assert post(collector, body_of(LIMIT))[0] == 200
