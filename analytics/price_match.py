@@ -52,7 +52,8 @@ class Matcher:
 
     @property
     def providers(self) -> list[Provider]:
-        return self._snapshot.providers
+        providers: list[Provider] = self._snapshot.providers
+        return providers
 
     def find(self, provider: str | None, model: str | None) -> Match | None:
         key = (provider, model)

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 from genai_prices.types import (
     ConditionalPrice,
@@ -47,7 +47,7 @@ _CONTEXTS: dict[str, dict[str, str]] = {  # our tier -> genai-prices' request co
     "fast": {"service_tier": "fast", "speed": "fast"},
 }  # fmt: skip
 
-Price = Decimal | TieredPrices
+Price: TypeAlias = Decimal | TieredPrices
 
 
 @dataclass(frozen=True, slots=True)
