@@ -86,6 +86,10 @@ class LogJoin:
         self._forget()
         return out
 
+    def again(self) -> None:
+        """What was handed out may not have been stored: every piece still known waits once more."""
+        self._dirty = {key: waiting for key, waiting in self._waiting.items() if waiting.pieces}
+
     def oldest(self) -> tuple[int, int] | None:
         """Journal position of the first piece that is not yet in the lake; None if nothing waits."""
         return min((w.position for w in self._dirty.values()), default=None)

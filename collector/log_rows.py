@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from spanfold.semconv.value_columns import binary_parts
 
 if TYPE_CHECKING:
     from spanfold.collector.pipeline import Batch, Entry
+
+HashKey = Callable[[str], bytes]  # tenant -> secret
 
 
 @dataclass(slots=True)
@@ -50,9 +53,9 @@ class LogRows:
         batch.counters.update(self.counters)
 
 
-def read(entries: Sequence[Entry], join: LogJoin, runs: IdentityRuns) -> LogRows:
+def read(entries: Sequence[Entry], join: LogJoin, runs: IdentityRuns, hash_key: HashKey) -> LogRows:
     """Rows of the records that are not stored yet; their content pieces go to `join`."""
-    source, hashes = _decode(entries)
+    source, hashes = _decode(entries, hash_key)
     pieces = normalise.normalise_logs(source)
     kept = log_records.keep_logs(source, pieces)
     _hand_over(join, entries, source, hashes, pieces)
@@ -74,20 +77,20 @@ def read(entries: Sequence[Entry], join: LogJoin, runs: IdentityRuns) -> LogRows
     )  # fmt: skip
 
 
-def pieces_into(join: LogJoin, entries: Sequence[Entry]) -> None:
+def pieces_into(join: LogJoin, entries: Sequence[Entry], hash_key: HashKey) -> None:
     """Only the pieces: for records whose rows are stored but whose content still waited."""
     if entries:
-        source, hashes = _decode(entries)
+        source, hashes = _decode(entries, hash_key)
         _hand_over(join, entries, source, hashes, normalise.normalise_logs(source))
 
 
-def _decode(entries: Sequence[Entry]) -> tuple[LogBatch, list[int]]:
+def _decode(entries: Sequence[Entry], hash_key: HashKey) -> tuple[LogBatch, list[int]]:
     source = decode.decode_logs([record for _, record in entries])
-    return source, _hashes(source)
+    return source, _hashes(source, hash_key)
 
 
-def _hashes(source: LogBatch) -> list[int]:
-    """One 128-bit hash a record over everything in it but the time of observation."""
+def _hashes(source: LogBatch, hash_key: HashKey) -> list[int]:
+    """One keyed 128-bit hash a record over everything in it but the time of observation."""
     columns = {
         n: source.columns[n].to_pylist() for n in ("trace_id", "span_id", "time_ns", "event_name", "body", "origin")
     }
@@ -95,22 +98,26 @@ def _hashes(source: LogBatch) -> list[int]:
     starts = np.searchsorted(source.attributes.rows, np.arange(len(source.columns) + 1))
     codes = source.attributes.codes
     keys = [xxhash.xxh3_64_digest(key.encode()) for key in source.attributes.keys]
-    tenants = [origin.tenant.encode() for origin in source.origins]
+    secrets = [hash_key(origin.tenant) for origin in source.origins]
     out = []
     for row, (trace, span, time, event, body, origin) in enumerate(zip(*columns.values(), strict=True)):
         first, last = int(starts[row]), int(starts[row + 1])
-        digest = xxhash.xxh3_128()
-        for part in (tenants[origin], trace, span, time.to_bytes(8, "little"), event.encode(), body or b""):
+        digest = blake2b(digest_size=16, key=secrets[origin])
+        for part in (trace, span, time.to_bytes(8, "little"), event.encode(), body or b""):
             digest.update(len(part).to_bytes(4, "little") + part)
         digest.update(b"".join(keys[code] for code in codes[first:last].tolist()))
         digest.update(data[offsets[first] : offsets[last]].tobytes())
-        out.append(digest.intdigest())
+        out.append(int.from_bytes(digest.digest(), "little"))
     return out
 
 
 def _hand_over(
-    join: LogJoin, entries: Sequence[Entry], source: LogBatch, hashes: Sequence[int], pieces: Sequence[normalise.LogContent]
-) -> None:  # fmt: skip
+    join: LogJoin,
+    entries: Sequence[Entry],
+    source: LogBatch,
+    hashes: Sequence[int],
+    pieces: Sequence[normalise.LogContent],
+) -> None:
     if not pieces:
         return
     position = entries[0][0]

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from spanfold.collector import log_rows, metric_rows, span_rows
-from spanfold.collector.segments import JournalRecord, Position
 from spanfold.collector.log_join import FindPlaces, LogJoin
 from spanfold.collector.redaction import Redaction
+from spanfold.collector.segments import JournalRecord, Position
 from spanfold.exporter.content_writer import ContentWriter
 from spanfold.exporter.fold import Folded, Folder, Place
 from spanfold.exporter.fold_rows import RowWriter
@@ -56,9 +56,16 @@ class Pipeline:
     """Holds what is remembered between chunks: known messages, waiting log pieces. All of it may be lost."""
 
     def __init__(
-        self, keyring: Keyring, content_mode: str, redactor: Callable[[str], Redactor], runs: Mapping[str, IdentityRuns],
-        find_places: FindPlaces, set_aside: SetAside, *, quiet_seconds: float,
-    ) -> None:  # fmt: skip
+        self,
+        keyring: Keyring,
+        content_mode: str,
+        redactor: Callable[[str], Redactor],
+        runs: Mapping[str, IdentityRuns],
+        find_places: FindPlaces,
+        set_aside: SetAside,
+        *,
+        quiet_seconds: float,
+    ) -> None:
         self._keyring, self._set_aside = keyring, set_aside
         self._content = ContentWriter(keyring, content_mode)
         self._redaction = Redaction(redactor)
@@ -67,20 +74,31 @@ class Pipeline:
         self.runs = dict(runs)
 
     def fold(self, entries: Sequence[Entry], *, flush: bool) -> Batch:
-        """Folds a chunk; entries that cannot be folded even alone are set aside."""
+        """Folds a chunk. Entries that cannot be folded alone while others can are set aside; else the error goes up."""
         try:
             return self._fold(entries, flush=flush)
-        except Exception:  # whatever one record does, the others go on: find it by folding each alone
-            good = []
-            for entry in entries:
-                try:
-                    self._forget()
-                    self._fold([entry], flush=False)
-                    good.append(entry)
-                except Exception as error:
-                    self._set_aside(entry, error)
+        except Exception as error:  # whatever one record does, the others go on: find it by folding each alone
+            bad = self._unfoldable(entries)
+            if not bad or len(bad) == len(entries):  # no record's fault: nothing may be set aside for it
+                raise
+            for entry, problem in bad:
+                self._set_aside(entry, problem)
             self._forget()
-            return self._fold(good, flush=flush)
+            spoilt = [entry for entry, _ in bad]
+            try:
+                return self._fold([entry for entry in entries if entry not in spoilt], flush=flush)
+            except Exception as second:
+                raise second from error
+
+    def _unfoldable(self, entries: Sequence[Entry]) -> list[tuple[Entry, Exception]]:
+        bad = []
+        for entry in entries:
+            self._forget()
+            try:
+                self._fold([entry], flush=False)
+            except Exception as problem:
+                bad.append((entry, problem))
+        return bad
 
     def pending(self) -> Position | None:
         """The first journal position whose log content still waits for its span."""
@@ -89,14 +107,15 @@ class Pipeline:
 
     def relearn(self, entries: Sequence[Entry]) -> None:
         """Reads log records again whose content still waited when the last process ended; stores nothing."""
-        log_rows.pieces_into(self._join, [e for e in entries if e[1].signal == "logs"])
+        log_rows.pieces_into(self._join, [e for e in entries if e[1].signal == "logs"], self._record_key)
 
     def _fold(self, entries: Sequence[Entry], *, flush: bool) -> Batch:
         batch, today = Batch(), dt.datetime.now(dt.UTC).date()
         by_signal = defaultdict(list)
         for entry in entries:
             by_signal[entry[1].signal].append(entry)
-        logs = log_rows.read(by_signal["logs"], self._join, self.runs["logs"]) if by_signal["logs"] else None
+        logs = log_rows.read(by_signal["logs"], self._join, self.runs["logs"], self._record_key)
+            if by_signal["logs"] else None
         spans = (
             span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key)
             if by_signal["traces"]
@@ -152,6 +171,9 @@ class Pipeline:
         at = self._tenants[tenant].rows.where(day, item_id) if tenant in self._tenants else None
         return (at.block_id, at.offset, at.length) if at else None
 
+    def _record_key(self, tenant: str) -> bytes:
+        return self._keyring.hash_key(tenant, "record")
+
     def _fingerprint_key(self, tenant: str) -> bytes:
         return self._keyring.hash_key(tenant, "fingerprint")
 
@@ -163,5 +185,6 @@ class Pipeline:
         return tenant
 
     def _forget(self) -> None:
-        """Drops the memory of stored messages: after a failure nobody knows which rows were lost with it."""
+        """Drops the memory of what was stored: after a failure nobody knows which rows were lost with it."""
         self._tenants.clear()
+        self._join.again()
