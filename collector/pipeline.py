@@ -114,8 +114,11 @@ class Pipeline:
         by_signal = defaultdict(list)
         for entry in entries:
             by_signal[entry[1].signal].append(entry)
-        logs = log_rows.read(by_signal["logs"], self._join, self.runs["logs"], self._record_key)
-            if by_signal["logs"] else None
+        logs = (
+            log_rows.read(by_signal["logs"], self._join, self.runs["logs"], self._record_key)
+            if by_signal["logs"]
+            else None
+        )
         spans = (
             span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key)
             if by_signal["traces"]
