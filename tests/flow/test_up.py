@@ -1,0 +1,227 @@
+"""`spanfold up` and the verbs around it, as a person or a service manager runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from spanfold.status import read_run_file
+from spanfold.supervisor import Child, Supervisor, backoff
+
+SPANFOLD = [sys.executable, "-m", "spanfold.cli"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def spanfold(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [*SPANFOLD, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=os.environ | environ, check=False, cwd="/"
+    )
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def status(data: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(spanfold("status", "--json", "--data", data).stdout)
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def children(data: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_run_file(data, "up").get("children", {})
+    return found
+
+
+def send(port: int, name: str) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"http://127.0.0.1:{port}/v1/traces")))
+    provider.get_tracer("test").start_span(name).end()
+    provider.shutdown()
+
+
+class Up:
+    """A running `spanfold up`."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.http_port, self.dashboard_port = free_port(), free_port()
+        command = [
+            *SPANFOLD, "up", "--data", str(data), "--grpc-port", "0", "--http-port", str(self.http_port),
+            "--dashboard-port", str(self.dashboard_port),
+        ]  # fmt: skip
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.lines = [self.process.stdout.readline(), self.process.stdout.readline()]
+
+    def pid(self, name: str) -> int | None:
+        pid: int | None = children(self.data).get(name, {}).get("pid")
+        return pid
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    started = Up(tmp_path)
+    try:
+        yield started
+    finally:
+        started.process.terminate()
+        started.process.communicate(timeout=40)
+
+
+def test_addresses_answer_when_printed(up: Up) -> None:
+    """An address is printed when its port answers."""
+    assert up.lines[1] == f"OTLP/HTTP  http://127.0.0.1:{up.http_port}\n"
+    send(up.http_port, "first")
+    assert eventually(lambda: status(up.data)["accepted"]) == 1
+
+
+def test_sigterm_ends_all_with_zero(up: Up) -> None:
+    """SIGTERM ends every part and the supervisor, which exits 0; nothing is left running (73)."""
+    eventually(lambda: up.pid("fold"))
+    pids = [child["pid"] for child in children(up.data).values() if child["pid"]]
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(40) == 0
+    assert [pid for pid in pids if alive(pid)] == []
+    assert read_run_file(up.data, "up")["pid"] is None
+
+
+def test_a_killed_part_comes_back(up: Up) -> None:
+    """A part that is killed is started again and says so; the collector loses nothing it acknowledged."""
+    send(up.http_port, "before")
+    killed = eventually(lambda: up.pid("collect"))
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: up.pid("collect") not in (None, killed))
+    eventually(lambda: read_run_file(up.data, "collector").get("pid") == up.pid("collect"))
+    send(up.http_port, "after")
+    eventually(lambda: status(up.data)["accepted"] == 2)
+    child = status(up.data)["processes"]["collect"]
+    assert (child["state"], child["restarts"], child["last_exit"]) == ("running", 1, -signal.SIGKILL)
+
+
+def test_children_die_with_a_killed_supervisor(up: Up) -> None:
+    """SIGKILL of the supervisor leaves no part running."""
+    eventually(lambda: up.pid("fold"))
+    pids = [child["pid"] for child in children(up.data).values() if child["pid"]]
+    up.process.kill()
+    eventually(lambda: not any(map(alive, pids)))
+
+
+def test_two_supervisors_of_one_directory(up: Up) -> None:
+    """A second `up` on the same directory is refused and names the first (F23)."""
+    second = spanfold("up", "--data", up.data, "--grpc-port", 0, "--http-port", 0)
+    assert second.returncode == 1
+    assert f"held by process {up.process.pid}" in second.stderr
+    assert up.process.poll() is None
+
+
+def test_collect_listens_within_a_second(tmp_path: Path) -> None:
+    """OTLP is open at most a second after the start of the process (on a machine that is not overloaded)."""
+    port = free_port()
+    best = 9.0
+    for _ in range(3):
+        began = time.monotonic()
+        command = [*SPANFOLD, "collect", "--data", str(tmp_path), "--grpc-port", "0", "--http-port", str(port)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            best = min(best, time.monotonic() - began)
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            process.terminate()
+            assert process.wait(20) == 0
+    assert best < 1.0
+
+
+def test_collect_imports_nothing_heavy() -> None:
+    """The collector's process holds no Arrow, DuckDB, Polars or Streamlit."""
+    code = (
+        "import sys, spanfold.cli.run, spanfold.collector.server, spanfold.exporter.keys, spanfold.settings;"
+        "print([m for m in ('pyarrow', 'duckdb', 'polars', 'streamlit', 'numpy', 'sqlalchemy') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("verb", ["up", "collect", "dashboard"])
+def test_only_loopback(tmp_path: Path, verb: str) -> None:
+    """An address that others can reach is refused with one sentence (design rule 9)."""
+    refused = spanfold(verb, "--host", "0.0.0.0", "--data", tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("spanfold: --host 0.0.0.0 can be reached from other machines")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_usage_errors_exit_two(tmp_path: Path) -> None:
+    """Unknown verbs, options and values of a wrong type are usage errors."""
+    for arguments in (["nonsense"], ["status", "--nonsense"], ["collect", "--grpc-port", "many"]):
+        assert spanfold(*arguments).returncode == 2
+
+
+def test_data_before_after_or_in_the_environment(tmp_path: Path) -> None:
+    """`--data` stands before or after the verb, or in SPANFOLD_DATA; the nearest wins."""
+    places = {name: tmp_path / name for name in ("before", "after", "environment", "both")}
+    spanfold("--data", places["before"], "init")
+    spanfold("init", "--data", places["after"])
+    spanfold("init", SPANFOLD_DATA=str(places["environment"]))
+    spanfold("--data", places["before"], "init", "--data", places["both"], SPANFOLD_DATA=str(places["after"]))
+    assert [name for name, path in places.items() if not (path / "spanfold.toml").is_file()] == []
+
+
+def test_backoff() -> None:
+    """The first three restarts are at once; then waits double to half a minute, or to a second for killed parts."""
+    assert [backoff(n, 1) for n in range(1, 12)] == [0, 0, 0, 0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert [backoff(n, -9) for n in range(1, 8)] == [0, 0, 0, 0.5, 1, 1, 1]
+
+
+def test_a_crash_loop_is_visible(tmp_path: Path) -> None:
+    """A part that always fails is backed off, with its restarts and last exit in the status file."""
+    told: list[str] = []
+    supervisor = Supervisor(tmp_path / "up.json", told.append)
+    child = Child("broken", [sys.executable, "-c", "raise SystemExit(7)"])
+    supervisor.start(child)
+    assert not supervisor.wait_until(lambda: False, child, 20)
+    assert not supervisor.wait_until(lambda: child.state == "backing off" and child.restarts > 9, child, 0.2)
+    broken = json.loads((tmp_path / "up.json").read_text())["children"]["broken"]
+    assert (broken["restarts"], broken["last_exit"]) == (4, 7)
+    assert told[0] == "broken ended (exit code 7); see spanfold status"
+    supervisor.end()
+
+
+def test_a_part_that_runs_once(tmp_path: Path) -> None:
+    """A one-shot part that ends well is done, and not started again."""
+    supervisor = Supervisor(tmp_path / "up.json", lambda _: None)
+    child = Child("once", [sys.executable, "-c", "pass"], once=True)
+    supervisor.start(child)
+    assert supervisor.wait_until(lambda: child.state == "done", child, 20)
+    assert child.restarts == 0
+    assert supervisor.end()
