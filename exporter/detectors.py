@@ -28,7 +28,7 @@ _CARD_WORDS = re.compile(
 _SSN_WORDS = re.compile(r"ssn|social.?sec|\bsin\b|tax.?id|\bitin\b", re.I)
 _IN_URL_LOGIN = re.compile(r"://[^\s/@]*:\Z")
 
-# Issuer prefix -> lengths (ISO/IEC 7812; public BIN tables). `True` = common enough to be believed without a word near it.
+# Issuer prefix -> lengths (ISO/IEC 7812; public BIN tables). `True` = believed without a word near it.
 _CARD_SHAPES = (
     (re.compile(r"4"), {16: True, 13: False, 19: False}),  # Visa
     (re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720"), {16: True}),  # Mastercard
@@ -56,14 +56,16 @@ _IBAN_LENGTHS = {
 }  # fmt: skip
 
 # What looks like the end of an e-mail address and is the end of a file or unit name.
-_NOT_DOMAINS = frozenset(
-    "png jpg jpeg gif svg webp ico js mjs cjs ts tsx jsx css scss html json yaml yml toml md rst txt py pyc rb rs go java"
-    " php sh whl gz zip tar service socket target timer mount slice scope".split()
-)
-_USUAL_DOMAINS = frozenset(
-    "com org net edu gov mil int info biz name pro dev app cloud online site shop store tech xyz email mail example test"
-    " invalid localhost local internal".split()
-)
+_NOT_DOMAINS = frozenset({
+    "png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "js", "mjs", "cjs", "ts", "tsx", "jsx", "css", "scss",
+    "html", "json", "yaml", "yml", "toml", "rst", "txt", "pyc", "rb", "go", "java", "php", "whl", "gz", "tar",
+    "service", "socket", "target", "timer", "mount", "slice", "scope",
+})  # fmt: skip
+_USUAL_DOMAINS = frozenset({
+    "com", "org", "net", "edu", "gov", "mil", "int", "info", "biz", "name", "pro", "dev", "app", "cloud", "online",
+    "site", "shop", "store", "tech", "xyz", "email", "mail", "example", "test", "invalid", "localhost", "local",
+    "internal",
+})  # fmt: skip
 _PLACEHOLDERS = re.compile(
     r"\A(?:[$%<{\[*]|\.\.\.|x{4}|your|my[-_]|example|changeme|os\.|self\.|process\.|env)|\(|\A[\w.]+\[", re.I
 )

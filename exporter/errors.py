@@ -29,7 +29,3 @@ class BlockDamaged(ExporterError):
 
 class RuleInvalid(ExporterError):
     """A redaction rule cannot be used."""
-
-
-class RuleInvalid(ExporterError):
-    """A redaction rule cannot be run."""

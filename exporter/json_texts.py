@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -26,22 +26,20 @@ _TELLING_KEY = re.compile(
 )
 _MIN_DIGITS = 12  # a shorter number is looked at only under a telling key
 _MIN_TOLD_DIGITS = 7
+_PLAIN_WORDS = frozenset({  # of the message model: nothing to find in them, and they are in every message
+    "role", "parts", "type", "content", "text", "id", "name", "arguments", "response", "result", "finish_reason",
+    "user", "assistant", "tool", "system", "tool_call", "tool_call_response", "reasoning", "stop", "tool_calls",
+    "length", "messages", "tools", "function", "attributes", "events", "error_message",
+})  # fmt: skip
+_MAX_PLAIN = max(map(len, _PLAIN_WORDS))
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A string or number of a JSON text at [start, end), and what it says."""
+    """A string or number of a JSON text at [start, end), what it says, and what to put before it while looking."""
 
     start: int
     end: int
-    text: str
-    context: str
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """A string of a parsed value, with what to put before it while looking."""
-
     text: str
     context: str
 
@@ -71,24 +69,12 @@ def tokens(text: str) -> list[Token] | None:
 
 def splice(text: str, changes: list[tuple[Token, str]]) -> str:
     """The JSON text with these tokens, in order, saying something else; a changed number becomes a string."""
-    pieces, done = [], 0
+    pieces: list[str] = []
+    done = 0
     for token, new in changes:
         pieces += (text[done : token.start], json.dumps(new, ensure_ascii=False))
         done = token.end
     return "".join((*pieces, text[done:]))
-
-
-def gather(obj: Any) -> list[Gathered]:
-    """The strings of a JSON-like value in a fixed order, keys included. Text parts that follow each other count as one
-    text, for a stream may deliver a value in pieces."""
-    found: list[Gathered] = []
-    _walk(obj, "", found)
-    return found
-
-
-def put_back(obj: Any, changed: dict[int, str]) -> Any:
-    """The value with the strings at these positions of `gather` replaced; the same object if there are none."""
-    return _Rebuild(changed).of(obj, "") if changed else obj
 
 
 @lru_cache(4096)
@@ -97,38 +83,109 @@ def key_context(key: str) -> str:
     return f"{key}: " if len(key) <= 64 and _TELLING_KEY.search(key) else ""
 
 
-def _is_long(number: str, context: str) -> bool:
-    return len(number) >= (_MIN_TOLD_DIGITS if context else _MIN_DIGITS) and number.lstrip("-").isdigit()
+def gather(node: Any, context: str, texts: list[str], contexts: list[str]) -> None:
+    """Appends the strings of a JSON-like value, keys included, in the order that `put_back` counts them.
 
-
-def _walk(node: Any, context: str, found: list[Gathered]) -> None:
+    Text parts that follow each other count as one text, for a stream may deliver a value in pieces.
+    """
     kind = type(node)
     if kind is str:
-        found.append(Gathered(node, context))
+        if not _is_plain(node):
+            texts.append(node)
+            contexts.append(context)
     elif kind is dict:
-        _walk_dict(node, None, found)
+        _gather_dict(node, None, texts, contexts)
     elif kind in (list, tuple):
-        pieces: list[str] = []
-        for item, following in zip(node, (*node[1:], None), strict=True):
-            key = _text_key(item)
-            if key is None or (not pieces and _text_key(following) is None):
-                _walk(item, context, found)
+        for item, run in _with_runs(node):
+            if run is None:
+                gather(item, context, texts, contexts)
                 continue
-            pieces.append(item[key])
-            _walk_dict(item, key, found)
-            if _text_key(following) is None:
-                found.append(Gathered(CHUNK_BREAK.join(pieces), ""))
-                pieces = []
+            _gather_dict(item, run[-1][1], texts, contexts)
+            if run[-1][2]:
+                texts.append(CHUNK_BREAK.join(part[key] for part, key, _ in run))
+                contexts.append("")
     elif kind is int and _is_long(str(node), context):
-        found.append(Gathered(str(node), context))
+        texts.append(str(node))
+        contexts.append(context)
 
 
-def _walk_dict(node: dict[Any, Any], skipped: str | None, found: list[Gathered]) -> None:
+def put_back(obj: Any, changed: dict[int, str]) -> Any:
+    """The value with the strings at these positions of `gather` replaced; the same object if there are none."""
+    return _Rebuild(changed).of(obj, "") if changed else obj
+
+
+def _gather_dict(node: dict[Any, Any], skipped: str | None, texts: list[str], contexts: list[str]) -> None:
     for key, item in node.items():
-        if type(key) is str:
-            found.append(Gathered(key, ""))
-        if key is not skipped or skipped is None:
-            _walk(item, key_context(key) if type(key) is str else "", found)
+        named = type(key) is str
+        if named and not _is_plain(key):
+            texts.append(key)
+            contexts.append("")
+        if skipped is None or key != skipped:
+            gather(item, key_context(key) if named else "", texts, contexts)
+
+
+class _Rebuild:
+    """Walks as `gather` does, counting the same strings."""
+
+    def __init__(self, changed: dict[int, str]) -> None:
+        self._changed, self._at = changed, -1
+
+    def of(self, node: Any, context: str) -> Any:
+        kind = type(node)
+        if kind is str:
+            return self._string(node)
+        if kind is dict:
+            return self._dict(node, None)
+        if kind in (list, tuple):
+            return kind(self._items(node, context))
+        if kind is int and _is_long(str(node), context):
+            return self._next(node)
+        return node
+
+    def _items(self, node: Sequence[Any], context: str) -> list[Any]:
+        items: list[Any] = []
+        for item, run in _with_runs(node):
+            items.append(self.of(item, context) if run is None else self._dict(item, run[-1][1]))
+            if run is not None and run[-1][2] and (joined := self._next(None)) is not None:
+                for at, piece in enumerate(joined.split(CHUNK_BREAK), -len(run)):
+                    items[at] = items[at] | {run[at][1]: piece}
+        return items
+
+    def _dict(self, node: dict[Any, Any], skipped: str | None) -> dict[Any, Any]:
+        rebuilt: dict[Any, Any] = {}
+        for key, item in node.items():
+            named = type(key) is str
+            name = self._string(key) if named else key
+            if name != key:
+                name = next(n for n in _numbered(name) if n not in rebuilt and n not in node)
+            kept = skipped is not None and key == skipped
+            rebuilt[name] = item if kept else self.of(item, key_context(key) if named else "")
+        return rebuilt
+
+    def _string(self, text: str) -> str:
+        return text if _is_plain(text) else self._next(text)
+
+    def _next(self, otherwise: Any) -> Any:
+        self._at += 1
+        return self._changed.get(self._at, otherwise)
+
+
+_Run = list[tuple[dict[str, Any], str, bool]]  # text parts so far, the key of their words, whether it is the last one
+
+
+def _with_runs(node: Sequence[Any]) -> Iterator[tuple[Any, _Run | None]]:
+    """The items of a list, each with the run of neighbouring text parts that ends with it, if it is in one."""
+    run: _Run = []
+    keys = [_text_key(item) for item in node]
+    for i, item in enumerate(node):
+        key, following = keys[i], keys[i + 1] if i + 1 < len(node) else None
+        if key is None or (not run and following is None):
+            yield item, None
+            continue
+        run.append((item, key, following is None))
+        yield item, run
+        if following is None:
+            run = []
 
 
 def _text_key(item: Any) -> str | None:
@@ -142,58 +199,12 @@ def _text_key(item: Any) -> str | None:
     return None
 
 
-class _Rebuild:
-    """Walks as `_walk` does, counting the same strings."""
+def _is_plain(text: str) -> bool:
+    return len(text) <= _MAX_PLAIN and text in _PLAIN_WORDS
 
-    def __init__(self, changed: dict[int, str]) -> None:
-        self._changed, self._at = changed, -1
 
-    def of(self, node: Any, context: str) -> Any:
-        kind = type(node)
-        if kind is str:
-            return self._next(node)
-        if kind is dict:
-            return self._dict(node, None)
-        if kind in (list, tuple):
-            return kind(self._items(node, context))
-        if kind is int and _is_long(str(node), context):
-            return self._changed.get(self._advance(), node)
-        return node
-
-    def _items(self, node: Any, context: str) -> list[Any]:
-        items: list[Any] = []
-        keys: list[str] = []
-        for item, following in zip(node, (*node[1:], None), strict=True):
-            key = _text_key(item)
-            if key is None or (not keys and _text_key(following) is None):
-                items.append(self.of(item, context))
-                continue
-            keys.append(key)
-            items.append(self._dict(item, key))
-            if _text_key(following) is None:
-                pieces = self._changed.get(self._advance())
-                if pieces is not None:
-                    for at, (name, piece) in enumerate(zip(keys, pieces.split(CHUNK_BREAK), strict=True), -len(keys)):
-                        items[at] = items[at] | {name: piece}
-                keys = []
-        return items
-
-    def _dict(self, node: dict[Any, Any], skipped: str | None) -> dict[Any, Any]:
-        rebuilt: dict[Any, Any] = {}
-        for key, item in node.items():
-            name = self._next(key) if type(key) is str else key
-            if name != key:
-                name = next(n for n in _numbered(name) if n not in rebuilt and n not in node)
-            kept = skipped is not None and key is skipped
-            rebuilt[name] = item if kept else self.of(item, key_context(key) if type(key) is str else "")
-        return rebuilt
-
-    def _next(self, text: str) -> str:
-        return self._changed.get(self._advance(), text)
-
-    def _advance(self) -> int:
-        self._at += 1
-        return self._at
+def _is_long(number: str, context: str) -> bool:
+    return len(number) >= (_MIN_TOLD_DIGITS if context else _MIN_DIGITS) and number.lstrip("-").isdigit()
 
 
 def _numbered(name: str) -> Iterator[str]:

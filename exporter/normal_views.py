@@ -13,22 +13,27 @@ import re
 import unicodedata
 import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from urllib.parse import unquote_to_bytes
 
+import re2
+
 _MAX_DEPTH = 3  # base64 of a percent-encoded text in a JSON string is two
 _MAX_INFLATED = 1 << 20
+CHUNK_BREAK = "\x1f"  # stands between pieces of one text that arrived apart (stream deltas)
 
-# Looks for any disguise in one pass over all texts (RE2). Weak on purpose: what it finds is looked at closely.
 _ZERO_WIDTH = (
     r"\x{AD}\x{180E}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{FE00}-\x{FE0F}\x{FEFF}"
 )
 _SPACES = r"\x{A0}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
 _DASHES = r"\x{2010}-\x{2015}\x{2043}\x{2212}\x{FE58}\x{FE63}\x{FF0D}"
-_LOOK_ALIKES = "".join(f"\\x{{{ord(c):X}}}" for c in "аеорсухіјѕһԁԛԝАВЕКМНОРСТХУЅІЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧονραι")
+_LOOK_ALIKES = "аеорсухіјѕһԁԛԝАВЕКМНОРСТХУЅІЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧονραι"
+_MEANT = "aeopcyxijshdqwABEKMHOPCTXYSIJABEZHIKMNOPTYXovpai"
 _BASE64_GROUP = r"[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_\-]"  # three ASCII characters
+_BASE64 = rf"(?:(?:{_BASE64_GROUP}){{3}}|H4sI[A-Za-z0-9+/_\-]{{16}})"
+
+# Looks for any disguise in one pass over all texts (RE2). Weak on purpose: what it finds is looked at closely.
 DISGUISES = (
     r"\x{1F}|[\x{FF10}-\x{FF19}\x{FF20}-\x{FF3A}\x{FF41}-\x{FF5A}\x{1D400}-\x{1D7FF}\x{2460}-\x{24E9}]"
     rf"|[0-9A-Za-z@.\-_][{_ZERO_WIDTH}]|[{_ZERO_WIDTH}][0-9A-Za-z@.]"
@@ -36,57 +41,61 @@ DISGUISES = (
     rf"|[0-9A-Za-z@.\-][{_LOOK_ALIKES}]|[{_LOOK_ALIKES}][0-9A-Za-z@.\-]"
     r"|[\x{660}-\x{669}\x{6F0}-\x{6F9}\x{966}-\x{96F}]{3}"
     r"|\\u00[2-7]|\\x[2-7]|%(?:2[1-9A-Fa-f]|[3-7][0-9A-Fa-f])|&#(?:\d{2,4}|[xX][0-9A-Fa-f]{2,4});"
-    rf"|(?:{_BASE64_GROUP}){{3}}|H4sI[A-Za-z0-9+/_\-]{{16}}"
+    rf"|{_BASE64}"
 )
 
-_ESCAPES = re.compile(
-    r"\\u(?P<u>00[0-9a-fA-F]{2}|(?!d[89a-f])(?!D[89A-F])[0-9a-fA-F]{4})|\\x(?P<x>[0-9a-fA-F]{2})|\\(?P<c>[nrt/])"
-    r"|(?P<percent>(?:%[0-9A-Fa-f]{2})+)|&#(?P<dec>\d{2,4});|&#[xX](?P<hex>[0-9A-Fa-f]{2,4});"
-    rf"|(?P<base64>(?:(?:{_BASE64_GROUP}){{3}}|H4sI[A-Za-z0-9+/_\-]{{16}})[A-Za-z0-9+/_\-]*={{0,2}})"
+_ESCAPES = re2.compile(
+    r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[nrt/]|(?:%[0-9A-Fa-f]{2})+|&#\d{2,4};|&#[xX][0-9A-Fa-f]{2,4};"
+    rf"|{_BASE64}[A-Za-z0-9+/_\-]*={{0,2}}"
 )
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t", "/": "/"}
 _IMAGE = re.compile(r"data:(?:image|audio|video|font)/[\w.+\-]{1,40}(?:;[\w=\-]{1,40}){0,3};base64,\Z")
-CHUNK_BREAK = "\x1f"  # stands between pieces of one text that arrived apart (stream deltas)
 _BREAKS = re.compile(rf"\r?\n|{CHUNK_BREAK}")
-_MAY_BE_ESCAPED = re.compile(r"[\\%]|&#|[A-Za-z0-9+/_\-]{12}")
+
+Edit = tuple[int, int, int, int]  # [start, end) of a view stands for [start, end) of its parent
 
 
-@dataclass(frozen=True, slots=True)
 class View:
-    """A text, and the edits that made it from its parent: (start, end) here stands for (start, end) there."""
+    """A text, and the edits that made it from its parent. `joined`: line breaks were taken out."""
 
-    text: str
-    parent: View | None = None
-    edits: tuple[tuple[int, int, int, int], ...] = ()
-    joined: bool = False  # line breaks were taken out
+    __slots__ = ("_edits", "joined", "parent", "text")
+
+    def __init__(
+        self, text: str, parent: View | None = None, edits: list[Edit] | None = None, *, joined: bool = False
+    ) -> None:
+        self.text, self.parent, self._edits, self.joined = text, parent, edits, joined
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """The range of the first text that this range of the view stands for."""
         if self.parent is None:
             return start, end
+        if self._edits is None:  # of a joined view: needed for the few that have a hit
+            taken_out = _edited(self.parent, (m.span() for m in _BREAKS.finditer(self.parent.text)), lambda *_: "")
+            self._edits = taken_out._edits if taken_out else []
         first, last = self._edit(start), self._edit(end - 1)
         from_ = start if first is None else first[2] if start < first[1] else start - first[1] + first[3]
         to = end if last is None else last[3] if end - 1 < last[1] else end - last[1] + last[3]
         return self.parent.origin(from_, to)
 
-    def _edit(self, position: int) -> tuple[int, int, int, int] | None:
-        at = bisect_right(self.edits, position, key=lambda edit: edit[0]) - 1
-        return self.edits[at] if at >= 0 else None
+    def _edit(self, position: int) -> Edit | None:
+        edits = self._edits or []
+        at = bisect_right(edits, position, key=lambda edit: edit[0]) - 1
+        return edits[at] if at >= 0 else None
 
 
 def views_of(text: str) -> Iterator[View]:
     """The text itself, then each disguise taken off, then all of it with line breaks taken out."""
-    view = View(text)
-    yield view
-    plain = view
+    plain = View(text)
+    yield plain
     if not text.isascii():
         pattern, table = _folding()
-        plain = _edited(plain, pattern, lambda match: table[match[0]]) or plain
-        if plain is not view:
+        folded = _edited(plain, (m.span() for m in pattern.finditer(text)), lambda start, end: table[text[start]])
+        if folded is not None:
+            plain = folded
             yield plain
     yield from _without_breaks(plain)  # before decoding too: a key may hold what looks like base64
     for depth in range(_MAX_DEPTH):
-        decoded = _edited(plain, _ESCAPES, _decode) if _MAY_BE_ESCAPED.search(plain.text) else None
+        decoded = _decoded(plain)
         if decoded is None:
             if depth:
                 yield from _without_breaks(plain)
@@ -96,41 +105,48 @@ def views_of(text: str) -> Iterator[View]:
 
 
 def _without_breaks(view: View) -> Iterator[View]:
-    joined = _edited(view, _BREAKS, lambda match: "")
-    if joined is not None:
-        yield View(joined.text, joined.parent, joined.edits, joined=True)
+    joined = view.text.replace("\r\n", "").replace("\n", "").replace(CHUNK_BREAK, "")
+    if len(joined) != len(view.text):
+        yield View(joined, view, joined=True)
 
 
-def _edited(parent: View, pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str | None]) -> View | None:
-    """The parent with each match replaced (None leaves it); None if there was nothing to replace."""
-    pieces, edits, done, length = [], [], 0, 0
-    for match in pattern.finditer(parent.text):
-        new = replace(match)
-        if new is None:
-            continue
-        start, end = match.span()
-        pieces += (parent.text[done:start], new)
-        length += start - done
-        edits.append((length, length + len(new), start, end))
-        length += len(new)
-        done = end
-    if not edits:
+def _decoded(view: View) -> View | None:
+    text = view.text
+    if _ESCAPES.search(text) is None:
         return None
-    pieces.append(parent.text[done:])
-    return View("".join(pieces), parent, tuple(edits))
+    return _edited(view, (m.span() for m in _ESCAPES.finditer(text)), lambda start, end: _decode(text, start, end))
 
 
-def _decode(match: re.Match[str]) -> str | None:
-    kind, found = match.lastgroup, match[match.lastgroup or 0]
-    if kind in ("u", "x", "hex"):
-        return chr(int(found, 16))
-    if kind == "dec":
-        return chr(int(found))
-    if kind == "c":
-        return _CONTROL[found]
-    if kind == "percent":
-        return unquote_to_bytes(found).decode("utf-8", "replace")
-    return None if _IMAGE.search(match.string, max(0, match.start() - 160), match.start()) else _from_base64(found)
+def _edited(view: View, spans: Iterable[tuple[int, int]], new: Callable[[int, int], str | None]) -> View | None:
+    """The view with each span replaced (None leaves it); None if there was nothing to replace."""
+    replaced = ((start, end, said) for start, end in spans if (said := new(start, end)) is not None)
+    pieces: list[str] = []
+    edits: list[Edit] = []
+    done = length = 0
+    for start, end, said in replaced:
+        pieces += (view.text[done:start], said)
+        length += start - done
+        edits.append((length, length + len(said), start, end))
+        length += len(said)
+        done = end
+    return View("".join((*pieces, view.text[done:])), view, edits) if edits else None
+
+
+def _decode(text: str, start: int, end: int) -> str | None:
+    """What an escape or a base64 run says; None if it says nothing."""
+    run = text[start:end]
+    if run[0] == "%":
+        return unquote_to_bytes(run).decode("utf-8", "replace")
+    if run[0] == "\\":
+        code = int(run[2:], 16) if run[1] in "ux" and len(run) > 2 else None
+        return _CONTROL[run[1]] if code is None else _character(code)
+    if run[0] == "&":
+        return _character(int(run[3:-1], 16) if run[2] in "xX" else int(run[2:-1]))
+    return None if _IMAGE.search(text, max(0, start - 160), start) else _from_base64(run)
+
+
+def _character(code: int) -> str | None:
+    return None if 0xD800 <= code < 0xE000 else chr(code)
 
 
 def _from_base64(run: str) -> str | None:
@@ -146,7 +162,7 @@ def _from_base64(run: str) -> str | None:
 
 @cache
 def _folding() -> tuple[re.Pattern[str], dict[str, str]]:
-    """What folds to ASCII: compatibility forms, digits of other scripts, odd spaces and dashes, letters that look alike."""
+    """What folds to ASCII: compatibility forms, other digits, odd spaces and dashes, letters that look alike."""
     table = {chr(c): "" for c in _code_points(_ZERO_WIDTH)}
     table |= {chr(c): " " for c in _code_points(_SPACES)} | {chr(c): "-" for c in _code_points(_DASHES)}
     for code in (*range(0xA0, 0xD800), *range(0xF900, 0x10000), *range(0x1D400, 0x1D800), *range(0x1F100, 0x1F1AA)):
@@ -158,8 +174,7 @@ def _folding() -> tuple[re.Pattern[str], dict[str, str]]:
             table[char] = folded
         elif unicodedata.category(char) == "Nd":
             table[char] = str(unicodedata.digit(char))
-    latin = "aeopcyxijshdqwABEKMHOPCTXYSIJABEZHIKMNOPTYXovpai"
-    table |= dict(zip("аеорсухіјѕһԁԛԝАВЕКМНОРСТХУЅІЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧονραι", latin, strict=True))
+    table |= dict(zip(_LOOK_ALIKES, _MEANT, strict=True))
     return re.compile("[" + "".join(map(re.escape, table)) + "]"), table
 
 

@@ -10,15 +10,16 @@ _INTERNATIONAL = re.compile(
 )
 _DIALED_ABROAD = re.compile(r"(?<![\w.+\-])(?:00|011[ \-])[1-9]\d{0,2}[ \-.](?:\d{2,5}[ \-.]?){2,4}(?<=\d)(?!\w)")
 _NORTH_AMERICA = re.compile(
-    r"(?<![\w.\-/+])(?:1[ .\-])?(?:\([2-9]\d\d\) ?\d{3}[\-. ]|[2-9]\d\d-\d{3}-|[2-9]\d\d\.\d{3}\.|[2-9]\d\d [2-9]\d\d-)\d{4}(?!\w|[.\-]\d)"
+    r"(?<![\w.\-/+])(?:1[ .\-])?"
+    r"(?:\([2-9]\d\d\) ?\d{3}[\-. ]|[2-9]\d\d-\d{3}-|[2-9]\d\d\.\d{3}\.|[2-9]\d\d [2-9]\d\d-)\d{4}(?!\w|[.\-]\d)"
 )
 _TRUNK_ZERO = re.compile(r"(?<![\w.\-/+])\(?0[1-9]\d{1,3}\)?(?:[ ]\d{2,4}){2,4}(?![\w]|[.\-,]\d)")
 _SURE = (_INTERNATIONAL, _DIALED_ABROAD, _NORTH_AMERICA, _TRUNK_ZERO)
 
 # Words that make even a bare run of digits a number to call, and words that do so only for grouped digits.
 _STRONG_BEFORE = re.compile(
-    r"(?:(?<![a-z])(?:tele)?phone|(?<![a-z])tel(?:\b|_)|(?<![a-z])mobile|(?<![a-z])fax|whatsapp|(?<![a-z])sms(?![a-z])|msisdn"
-    r"|hotline|t[eé]l[eé]fono?|telefon|handynummer|电话|手机|電話)[\w ]{0,12}[^\w\d]{0,6}(?:(?:is|at|to|on|no|number)\W{1,3}){0,2}\Z",
+    r"(?:(?<![a-z])(?:(?:tele)?phone|tel(?:\b|_)|mobile|fax|sms(?![a-z]))|whatsapp|msisdn|hotline|t[eé]l[eé]fono?|telefon"
+    r"|handynummer|电话|手机|電話)[\w ]{0,12}[^\w\d]{0,6}(?:(?:is|at|to|on|no|number)\W{1,3}){0,2}\Z",
     re.I,
 )
 _WEAK_BEFORE = re.compile(
@@ -39,7 +40,7 @@ def phone(value: str, before: str, after: str) -> list[tuple[int, int]]:
     for shape in _SURE:
         for match in shape.finditer(around):
             start, end = match.start() - shift, match.end() - shift
-            if start >= 0 and end <= len(value) and 8 <= _digits(match[0]) <= 15:
+            if start >= 0 and end <= len(value) and _plausible(match[0]):
                 found.append((start, end))
     if found:
         return found
@@ -56,6 +57,11 @@ def _said_to_be_one(value: str, before: str, after: str) -> bool:
         return True
     weak = _WEAK_BEFORE.search(before) or _WEAK_AFTER.match(after)
     return bool(weak and _GROUPED.match(value))
+
+
+def _plausible(number: str) -> bool:
+    least = 8 if re.search(r"[ ().\-/]", number) else 10  # "+20261120" is more often a sum or a diff
+    return least <= _digits(number) <= 15
 
 
 def _digits(text: str) -> int:

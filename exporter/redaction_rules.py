@@ -110,7 +110,17 @@ def _spread(literal: str) -> str:
 
 _GAP = r"(?:[ \t\r\n\-]|\\n){0,3}"  # between digits of a number, split over lines or not
 _PHONE_GAP = r"(?:[ \t\r\n\-./()]|\\n){0,3}"
-_IBAN_COUNTRIES = "A[DELTZ]|B[AEGHIRY]|C[HRYZ]|D[EJKO]|E[EGS]|F[IKOR]|G[BEILRT]|H[NRU]|I[ELQST]|JO|K[WZ]|L[BCITUVY]|M[CDEKNRTU]|N[ILO]|OM|P[KLST]|QA|R[OSU]|S[ACDEIKMOTV]|T[LNR]|UA|V[AG]|XK|YE"
+_SEPARATOR = r"(?:\s?[ \-]\s?|\\n)"
+_PHONE_WORDS = (
+    "phone|tel|mobile|fax|whatsapp|sms|msisdn|hotline|t[eé]l|电话|手机|電話|call|reach|ring|dial|contact|text me"
+    "|answering|cell|number|pager"
+)
+SEVEN_DIGITS = rf"\d(?:{_PHONE_GAP}\d){{6}}"  # what the rules of NUMBERS have in common
+NUMBERS = frozenset({"card", "ssn", "phone"})
+_IBAN_COUNTRIES = (
+    "A[DELTZ]|B[AEGHIRY]|C[HRYZ]|D[EJKO]|E[EGS]|F[IKOR]|G[BEILRT]|H[NRU]|I[ELQST]|JO|K[WZ]|L[BCITUVY]|M[CDEKNRTU]"
+    "|N[ILO]|OM|P[KLST]|QA|R[OSU]|S[ACDEIKMOTV]|T[LNR]|UA|V[AG]|XK|YE"
+)
 _KEY_STARTS = (
     "glpat-", "gsk_", "xai-", "pplx-", "r8_", "npm_", "pypi-AgE", "nvapi-", "SG.", "dop_v1_", "sq0", "whsec_", "dapi",
     "k-lf-", "lsv2_", "lin_api_", "ntn_", "hvs.", "glsa_", "NRAK-", "sbp_", "PMAK-", "tvly-", "fw_", "ya29.", "GOCSPX-",
@@ -121,7 +131,7 @@ _KEY_STARTS = (
 # Weaker than the pattern (no boundaries, line breaks allowed inside), so that it never hides a hit.
 PREFILTERS: dict[str, str] = {
     "private_key": _spread("PRIVATE") + r"\s" + _spread("KEY"),
-    "url_login": r":\\?/\\?/[^\s/?#\"'<>\\]{1,500}@",
+    "url_login": r":\\?/\\?/[^\s/?#\"'<>\\]+@",
     "jwt": _spread("eyJ") + r"[A-Za-z0-9_\-]{4}",
     "anthropic_key": _spread("sk-ant-"),
     "openai_key": _spread("sk-") + r"(?:\s|\\n)?[A-Za-z0-9_\-]{8}",
@@ -131,27 +141,32 @@ PREFILTERS: dict[str, str] = {
     "google_api_key": _spread("AIza"),
     "slack_token": r"x(?:\s|\\n)?o(?:\s|\\n)?x(?:\s|\\n)?[a-z](?:\s|\\n)?[.\-]|xapp-",
     "huggingface_token": r"(?:hf|api_org)_[A-Za-z0-9]{8}|h\s?f\s?_\s?[A-Za-z0-9]{8}",
-    "provider_key": "|".join(map(re.escape, _KEY_STARTS)) + r"|shp(?:at|ca|pa|ss)_|[rs]k_(?:live|test)_|SK[0-9a-f]{8}|EAA[A-Za-z0-9]{20}|sl\.[\w\-]{40}",
+    "provider_key": "|".join(map(re.escape, _KEY_STARTS))
+    + r"|shp(?:at|ca|pa|ss)_|[rs]k_(?:live|test)_|SK[0-9a-f]{8}|EAA[A-Za-z0-9]{20}|sl\.[\w\-]{40}",
     "bearer_token": r"(?i:bearer|basic)\s+[A-Za-z0-9._~+/\-]{12}",
-    "password": rf"(?i:{_SECRET_KEYS}|token)\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?[^\s\"'`,;&)}}\]<>\\]{{6}}",
+    "password": (
+        rf"(?i:{_SECRET_KEYS}|token)\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?[^\s\"'`,;&)}}\]<>\\]{{6}}"
+    ),
     "iban": rf"(?:^|[^0-9A-Za-z])(?i:{_IBAN_COUNTRIES}){_GAP}\d{_GAP}\d(?:{_GAP}[A-Za-z0-9]){{11}}",
     "card": rf"(?:^|[^0-9.])(?:[2-6]|1800|8[12])(?:{_GAP}\d){{10}}",
-    "ssn": rf"\d{_GAP}\d{_GAP}\d(?:[ \-]|\s?[ \-]\s?|\\n)\d{_GAP}\d(?:[ \-]|\s?[ \-]\s?|\\n)\d{_GAP}\d{_GAP}\d{_GAP}\d|(?i:ssn|social|itin|tax)\D{{0,48}}\d{{9}}",
+    "ssn": (
+        rf"\d{_GAP}\d{_GAP}\d{_SEPARATOR}\d{_GAP}\d{_SEPARATOR}\d{_GAP}\d{_GAP}\d{_GAP}\d"
+        r"|(?i:ssn|social|itin|tax)\D*\d{9}"
+    ),
     "ipv4": r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d",
     "ipv6": r"(?i:[23][0-9a-f]{3}|f[cde][0-9a-f]{2}):[0-9a-f]{0,4}:",
-    "email": r"[\p{Latin}0-9._%+'\-](?:\s|\\n)?@(?:[\p{Latin}0-9.\-]|[\r\n]|\\n){1,70}\.",
+    "email": r"[\p{Latin}0-9._%+'\-](?:\s|\\n)?@(?:[\p{Latin}0-9.\-]|[\r\n]|\\n)+\.",
     "phone": (
         rf"\+(?:\s|\\n)?\d(?:{_PHONE_GAP}\d){{6}}|\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
         r"|\([2-9](?:\s|\\n)?\d(?:\s|\\n)?\d(?:\s|\\n)?\)"
         r"|(?:00|011[ \-])[1-9]\d{0,2}[ \-.]\d|0[1-9]\d{1,3}\)? \d{2,4} \d{2,4}"
-        r"|(?i:phone|tel|mobile|fax|whatsapp|sms|msisdn|hotline|t[eé]l|电话|手机|電話|call|reach|ring|dial|contact|text me|answering|cell|number|pager)"
-        r"\D{0,48}\d(?:[ \t\-./()]{0,3}\d){6}"
-        r"|\d(?:[ \t\-./()]{0,3}\d){6}[ \-]{0,2}\(?(?i:fax|mobile|phone|tel|office|home|work|cell|direct)"
+        rf"|(?i:{_PHONE_WORDS})\D*{SEVEN_DIGITS}"
+        rf"|{SEVEN_DIGITS}[ \-]{{0,2}}\(?(?i:fax|mobile|phone|tel|office|home|work|cell|direct)"
     ),
 }  # fmt: skip
 
-# A value split over two lines: believed for exact shapes, even where a piece of them would be a hit of its own; for keys of
-# open length if what stands on the next line looks random too; for numbers and addresses if no piece is a hit.
+# A value split over two lines: believed for exact shapes, even where a piece of them would be a hit of its own; for
+# keys of open length if what stands on the next line looks random too; for numbers and addresses if no piece is a hit.
 EXACT_SHAPES = frozenset({"aws_key", "github_token", "google_api_key", "openai_key"})
 OPEN_SHAPES = frozenset(
     {"anthropic_key", "openai_project_key", "huggingface_token", "slack_token", "jwt", "provider_key", "bearer_token"}
