@@ -25,14 +25,23 @@ _MONTHS = (
     r"(?:january|february|march|april|may|june|july|august|september|october|november|december"
     r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)"
 )
+_NAME = r"[^\W\d_a-zß-öø-ÿ](?:[^\WA-ZÀ-ÖØ-Þ\d_]|['’])[\w'’-]*"  # a capital, then small: inside a sentence a name
+_NAMES = rf"{_NAME}(?:(?: (?:van|von|de|da|di|del|der|la|le|of|the|bin|al))* {_NAME})"  # take * or + after it
 _QUOTED = r'"[^"\n]{0,400}"|“[^”\n]{0,400}”|«[^»\n]{0,400}»|(?<!\w)\'[^\'\n]{1,400}\'(?!\w)|`[^`\n]{0,400}`'
 _MASKS = [
-    (re.compile(r"```.*?(?:```|\Z)", re.S), "`"),
-    (re.compile(r"<([a-zA-Z][\w-]*)>.*?</\1>", re.S), r"<\1>"),
-    (re.compile(_QUOTED), "Q"),
-    (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+\b|\b[a-z][a-z0-9+.-]*://\S+", re.I), "U"),
-    (re.compile(rf"\b{_DAYS}\b|\b{_MONTHS}\b(?=[ .,]*\d)", re.I), "D"),
-    (re.compile(r"\b[\w-]*\d[\w:.,/-]*"), "N"),
+    (re.compile(pattern, flags), mark)
+    for pattern, flags, mark in (
+        (r"```.*?(?:```|\Z)", re.S, "#"),
+        (r"<([a-zA-Z][\w-]*)>.*?</\1>", re.S, r"<\1>"),
+        (r"\{\s*\".*\}|\[\s*[\[{\"].*\]", re.S, "#"),  # JSON
+        (_QUOTED, 0, "#"),
+        (r"\b[\w.+-]{1,64}@[\w-]+\.[\w.]+\b|\b[a-z][a-z0-9+.-]*://\S+\b/?", re.I, "#"),  # addresses
+        (r"(?<!\w)~?(?:/[\w.@-]+){2,}/?|\b[A-Za-z]:\\\S+", 0, "#"),  # paths
+        (rf"\b{_DAYS}\b|\b{_MONTHS}\b(?=[ .,]*\d)", re.I, "#"),
+        (r"[$€£]?\b[\w-]*\d(?:[\w:.,/-]*\w)?%?", 0, "#"),  # numbers, dates, ids
+        (rf"(?<![.!?:\n] )(?<!^)(?<!\n)\b{_NAMES}*|\b{_NAMES}+", 0, "#"),
+        (r"#(?:(?:[ ,&]| and | or )*#)+", 0, "#"),
+    )
 ]
 
 
@@ -42,7 +51,18 @@ def masked(text: str) -> str:
     text = text[:_HEAD]
     for pattern, mark in _MASKS:
         text = pattern.sub(mark, text)
-    return " ".join(text.split())
+    return " ".join(_announced(text).split())
+
+
+def _announced(text: str) -> str:
+    """The text without the paragraphs that a line ending in a colon announces: what is pasted into a template."""
+    kept, pasted = [], False
+    for line in text.split("\n"):
+        if line.rstrip().endswith(":"):
+            kept, pasted = [*kept, line], True
+        elif not pasted:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def fingerprint(system: str, user: str, key: bytes = b"") -> str:
