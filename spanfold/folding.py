@@ -51,7 +51,7 @@ class Folding:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.lake = Lake(settings.data)
-        self._keyring = Keyring.open(settings.data / "keys")
+        self._keyring = Keyring.open(settings.data)
         self._state = StateStore.open(settings.data)
         self._book = PriceBook.load(self._state.price_overrides())
         self._reader = JournalReader(settings.data / "journal", self._keyring)

@@ -27,7 +27,7 @@ class NoDataDirectory(SpanfoldError):
 def open_keyring(data: Path) -> Keyring | None:
     """The keys of a data directory, None where this process has none (content stays closed)."""
     try:
-        return Keyring.open(data / "keys", create=False)
+        return Keyring.open(data, create=False)
     except KeyMissing:
         return None
 

@@ -59,7 +59,7 @@ def collect(settings: Settings) -> None:
         limits=Limits(request_bytes=settings.max_request_bytes, in_flight_bytes=settings.in_flight_bytes),
     )  # fmt: skip
     run(
-        options, Keyring.open(settings.data / "keys"), stop,
+        options, Keyring.open(settings.data), stop,
         lambda c: _tell(f"OTLP/gRPC {settings.host}:{c.grpc_port}  OTLP/HTTP http://{settings.host}:{c.http_port}"),
     )  # fmt: skip
 

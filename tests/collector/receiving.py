@@ -26,7 +26,7 @@ LIMIT = 1 << 20
 def running(data: Path, **options: int) -> Iterator[Collector]:
     """A collector with a request limit of 1 MiB."""
     limits = Limits(request_bytes=LIMIT, read_seconds=1.0)
-    keys = Keyring.open(data / "keys")
+    keys = Keyring.open(data)
     settings = {"grpc_port": 0, "http_port": 0, "disk_floor_bytes": 0, "segment_bytes": 4 << 20, **options}
     collector = Collector(CollectorOptions(data=data, limits=limits, **settings), keys)
     try:
@@ -37,7 +37,7 @@ def running(data: Path, **options: int) -> Iterator[Collector]:
 
 def stored(data: Path) -> list[JournalRecord]:
     """Everything in the journal."""
-    reader = JournalReader(data / "journal", Keyring.open(data / "keys"))
+    reader = JournalReader(data / "journal", Keyring.open(data))
     records, _ = reader.read(Position(0, 0), 1 << 30)
     reader.close()
     return [record for _, record in records]

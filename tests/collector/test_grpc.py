@@ -221,4 +221,4 @@ def test_a_taken_port_is_named(tmp_path: Path, collector: Collector) -> None:
     ):
         (taken,) = [port for port in ports.values() if port]
         with pytest.raises(PortTaken, match=str(taken)):
-            Collector(CollectorOptions(data=other, disk_floor_bytes=0, **ports), Keyring.open(other / "keys"))
+            Collector(CollectorOptions(data=other, disk_floor_bytes=0, **ports), Keyring.open(other))

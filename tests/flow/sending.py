@@ -98,7 +98,7 @@ class Product:
     def __init__(self, data: Path, **settings: Any) -> None:
         self.settings = dataclasses.replace(Settings(data=data), **{"quiet_seconds": 0.0} | settings)
         self.data = data
-        self._keyring = Keyring.open(data / "keys")
+        self._keyring = Keyring.open(data)
         self._journal = Journal(data / "journal", self._keyring)
         self._tokens = itertools.count()
         self.folding = Folding(self.settings)
