@@ -54,7 +54,8 @@ class Refused(Exception):
     def status(self, encoding: Encoding) -> bytes:
         """`google.rpc.Status`."""
         if encoding is Encoding.PROTOBUF:
-            return status_message(self).SerializeToString()
+            encoded: bytes = status_message(self).SerializeToString()
+            return encoded
         body: dict[str, Any] = {"code": int(self.code), "message": self.message}
         if self.retry_seconds is not None:
             delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{self.retry_seconds}s"}

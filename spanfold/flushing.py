@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.02
 def flush(settings: Settings, timeout: float) -> None:
     """Asks the running folder, or folds here when none runs. Raises NotFlushed after `timeout` seconds."""
     position = durable_end(settings.data / "journal")
-    request = {"token": uuid.uuid4().hex, "position": list(position)}
+    request: dict[str, object] = {"token": uuid.uuid4().hex, "position": list(position)}
     path = settings.data / "run" / "flush"
     end = time.monotonic() + timeout
     while time.monotonic() < end:

@@ -82,13 +82,12 @@ def with_settings(*names: str) -> Callable[[Callable[..., Any]], Callable[..., A
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @click.option("--data", type=click.Path(file_okay=False), help="Data directory; also SPANFOLD_DATA.")
-        @click.pass_context
         @functools.wraps(command)
-        def run(ctx: click.Context, data: str | None, **options: Any) -> Any:
+        def run(data: str | None, **options: Any) -> Any:
             from spanfold.settings import load
 
             flags = {name: options.pop(name) for name in names}
-            before = (ctx.find_root().obj or {}).get("data")
+            before = (click.get_current_context().find_root().obj or {}).get("data")
             return command(load({"data": data or before, **flags}), **options)
 
         return run
