@@ -43,7 +43,8 @@ class Product:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.grpc_port, self._http_port, self._dashboard_port = _free_ports(3)
-        self.resident_peak = 0  # sum over its processes, sampled
+        self.resident_peak = 0  # bytes, the highest sum over its processes; sampled
+        self.resident_peaks: dict[str, int] = {}  # the highest of each part
         self._watching = threading.Event()
 
     @property
@@ -136,7 +137,11 @@ class Product:
 
     def _watch(self) -> None:
         while not self._watching.wait(0.2):
-            self.resident_peak = max(self.resident_peak, sum(process.resident for process in self._processes()))
+            now: Counter[str] = Counter()
+            for process in self._processes():
+                now[process.part] += process.resident
+            self.resident_peak = max(self.resident_peak, now.total())
+            self.resident_peaks |= {part: max(size, self.resident_peaks.get(part, 0)) for part, size in now.items()}
 
     def _stop(self) -> None:
         """SIGTERM to the supervisor; whatever of its processes is left after 20 s is killed one by one."""

@@ -49,7 +49,8 @@ class Measured:
     cpu_s_per_100k: float  # of the product, until everything is queryable
     cpu_by_part: dict[str, float]  # CPU seconds of the run
     sender_cpu_s_per_100k: float
-    peak_rss_mb: float  # sum over the product's processes
+    peak_rss_mb: float  # highest sum over the product's processes
+    peak_rss_mb_by_part: dict[str, float]  # highest of each
     disk_mb_per_100k: dict[str, float]  # by table, before compaction
     compacted_mb_per_100k: dict[str, float]
     compact_seconds: float
@@ -87,6 +88,7 @@ def measure(name: str, load: Load, folder: Path, connections: int, seconds: floa
             cpu_by_part=cpu,
             sender_cpu_s_per_100k=sent["cpu_seconds"] / per,
             peak_rss_mb=product.resident_peak / MEGA,
+            peak_rss_mb_by_part={part: size / MEGA for part, size in product.resident_peaks.items()},
             disk_mb_per_100k=_per(disk, per),
             compacted_mb_per_100k=_per(compacted, per),
             compact_seconds=compact_seconds,
@@ -118,7 +120,7 @@ def _per(sizes: Counter[str], per: float) -> dict[str, float]:
 
 def _table(measured: list[Measured]) -> Table:
     table = Table(title="Spanfold, sender on the same machine")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for one in measured:
         table.add_column(f"{one.load} {one.spans:,}", justify="right")
     rows = {
@@ -135,6 +137,8 @@ def _table(measured: list[Measured]) -> Table:
     }
     for part in sorted({part for one in measured for part in one.cpu_by_part}):
         rows[f"  CPU s of the run, {part}"] = [f"{one.cpu_by_part.get(part, 0):.2f}" for one in measured]
+    for part in sorted({part for one in measured for part in one.peak_rss_mb_by_part}):
+        rows[f"  peak RSS of {part}, MB"] = [f"{one.peak_rss_mb_by_part.get(part, 0):.0f}" for one in measured]
     for name in sorted({name for one in measured for name in one.compacted_mb_per_100k} - {"all tables"}):
         rows[f"  compacted, {name}"] = [f"{one.compacted_mb_per_100k.get(name, 0):.2f}" for one in measured]
     rows["compaction, s"] = [f"{one.compact_seconds:.1f}" for one in measured]
