@@ -50,6 +50,8 @@ def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
 def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
     """Raise Refused unless `condition` is one condition on the columns of `calls`, and nothing beside it."""
     text = f"SELECT 1 FROM calls WHERE (\n{condition}\n)"
+    if not condition.strip():
+        raise Refused("the condition is empty")
     check(connection, text)
     statements = _parse(connection, text)["statements"]
     query = statements[0]["node"]

@@ -165,18 +165,18 @@ def prices() -> None:
 @click.argument("model")
 @click.argument("amounts", nargs=-1, required=True, metavar="BUCKET=AMOUNT...")
 @click.option("--per", type=click.Choice(list(PER)), default="1M", show_default=True, help="Units an amount is for.")
-@click.option("--currency", default="USD", show_default=True)
 @click.option("--valid-from", help="From when it holds, such as 2026-04-01T00:00:00Z.  [default: always]")
 @_as_json
 def set_price(
-    settings: Settings, provider: str, model: str, amounts: tuple[str, ...], per: str, currency: str,
+    settings: Settings, provider: str, model: str, amounts: tuple[str, ...], per: str,
     valid_from: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """State what MODEL (a name, or a pattern with *) of PROVIDER costs, such as input=0.25 output=1.25.
+    """State what MODEL (a name, or a pattern with *) of PROVIDER (or *) costs in USD: input=0.25 output=1.25.
 
     Buckets: input, output, cache_read, cache_write, cache_write_1h, audio_input, image_input, reasoning, audio_output,
     request. BUCKET=none takes your price back. Nothing is overwritten: what was known before can still be asked.
     """
+    from spanfold.analytics.price_overrides import read
     from spanfold.deploy_files import parse_time
     from spanfold.state.price_overrides import ALWAYS, PriceOverride
 
@@ -187,16 +187,17 @@ def set_price(
         unit = "request" if bucket == "request" else "token"
         rows.append(
             PriceOverride(
-                provider=provider, model_pattern=model, bucket=bucket, price=price, unit=unit, currency=currency,
+                provider=provider, model_pattern=model, bucket=bucket, price=price, unit=unit,
                 valid_from=start, source="cli",
             )
         )  # fmt: skip
+    read(rows)  # refuses what the price book would
     with _state(settings) as state:
         stored = state.prices.add(rows, who=_who())
     if as_json:
         print_json([asdict(row) for row in stored])
     else:
-        print(f"{len(stored)} prices stored; costs follow with the next snapshot")
+        print(f"{len(stored)} prices stored")
 
 
 @prices.command("list")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ID = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}")
 STATS = ("calls", "errors", "cost", "unpriced_calls", "input_tokens", "output_tokens", "cache_read_tokens", "p95_ms")
-TAIL = (
-    "start_time", "service_name", "name", "provider", "model", "status", "input_tokens", "output_tokens", "duration_ms",
-    "span_id",
-)  # fmt: skip
+TAIL = ("start_time", "service_name", "name", "model", "status", "input_tokens", "output_tokens", "duration_ms")
+FOLLOWED = 10_000  # most rows shown at once while following
 
 
 @click.command()
@@ -120,23 +118,28 @@ def sql(
 
 @click.command()
 @with_settings()
-@click.option("-n", "--n", "count", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
+@click.option("-n", "--n", "count", type=click.IntRange(1, FOLLOWED), default=20, show_default=True, help="How many.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--spans", is_flag=True, help="Spans of all kinds, not only calls.")
 @_as_json
-def tail(settings: Settings, count: int, follow: bool, as_json: bool) -> None:
-    """The newest spans, oldest of them first; with --json one object a line."""
+def tail(settings: Settings, count: int, follow: bool, spans: bool, as_json: bool) -> None:
+    """The newest calls, the newest last; with --json one object a line."""
     from spanfold.reading import open_reader
 
     reader = open_reader(settings.data, content=False)
+    query, columns = ("tail", TAIL) if spans else ("tail_calls", (*TAIL, "cost"))
     seen: set[tuple[str, str]] = set()
     newest: dt.datetime | None = None
     version = ""
     while True:
         if reader.version != version:
             version = reader.version
-            found = reader.rows("tail", limit=count if newest is None else 10_000, after=_a_moment_before(newest))
+            limit = count if newest is None else FOLLOWED
+            found = reader.rows(query, limit=limit, after=_a_moment_before(newest))
             fresh = [row for row in reversed(found) if (row["trace_id"], row["span_id"]) not in seen]
-            _print_tail(fresh, as_json, header=newest is None)
+            _print_tail(fresh, (*columns, "span_id"), as_json, header=newest is None)
+            if newest is None and found:  # what is older than the first rows but of the same moment is not new either
+                found = reader.rows(query, limit=FOLLOWED, after=_a_moment_before(found[0]["received_time"]))
             seen = {(row["trace_id"], row["span_id"]) for row in found}
             newest = max((row["received_time"] for row in found), default=newest)
         if not follow:
@@ -222,11 +225,11 @@ def _a_moment_before(newest: dt.datetime | None) -> dt.datetime | None:
     return None if newest is None else newest - dt.timedelta(seconds=5)
 
 
-def _print_tail(rows: list[dict[str, Any]], as_json: bool, *, header: bool) -> None:
+def _print_tail(rows: list[dict[str, Any]], columns: Sequence[str], as_json: bool, *, header: bool) -> None:
     from spanfold.cli.output import print_json_line, print_table
 
     if as_json:
         for row in rows:
             print_json_line(row)
     elif rows or header:
-        print_table(TAIL, [[row[name] for name in TAIL] for row in rows], header=header)
+        print_table(columns, [[row[name] for name in columns] for row in rows], header=header)
