@@ -52,6 +52,7 @@ class Product:
         return f"127.0.0.1:{self.grpc_port}"
 
     def __enter__(self) -> Product:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the block ends and stops the product
         flags = ["--grpc-port", str(self.grpc_port), "--http-port", str(self._http_port)]
         flags += ["--dashboard-port", str(self._dashboard_port)]
         self._log = (self.data.parent / "up.log").open("w")
