@@ -136,7 +136,7 @@ def operations(api: Api) -> tuple[Operation, ...]:
         Operation(
             path="/api/attribution", summary="Which deploy a commit was, and which anomaly is blamed on it.",
             run=api.attribution, answer="sha, matched, deploy, attribution (null while no anomaly is blamed on it).",
-            parameters=(Parameter("sha", "Commit, short (4 digits or more) or full."),),
+            parameters=(Parameter("sha", "Commit, short (4 digits or more) or full.", required=True),),
         ),
         Operation(
             path="/api/v1/reviews", summary="Decisions of reviewers, latest first, and how many there are of each.",

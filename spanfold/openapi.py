@@ -30,6 +30,7 @@ class Parameter:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     many: bool = False
     default: Any = None
+    required: bool = False
 
     def parse(self, values: Sequence[str]) -> Any:
         """Raises BadRequest."""
@@ -37,6 +38,8 @@ class Parameter:
             return tuple(self._one(value) for value in values)
         if len(values) > 1:
             raise BadRequest(f"{self.name} is given twice")
+        if self.required and not values:
+            raise BadRequest(f"{self.name} is missing: {self.meaning}")
         return self._one(values[0]) if values else self.default
 
     def _one(self, text: str) -> Any:
@@ -63,7 +66,7 @@ class Parameter:
         if self.default is not None:
             schema["default"] = self.default
         described = {"name": self.name, "in": place, "description": self.meaning, "schema": schema}
-        return described | ({"required": True} if place == "path" else {})
+        return described | ({"required": True} if self.required or place == "path" else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
