@@ -22,13 +22,12 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-from spanfold.analytics.prices import PriceBook
+from spanfold.analytics.price_rows import MODELS, PRICES, RATES
+from spanfold.analytics.prices import ModelKey, PriceBook
 from spanfold.analytics.snapshots import published
 from spanfold.analytics.views import definitions, duckdb_type, lake_view
 from spanfold.exporter.manifest import Manifest, sync_dirs, write_durably
 from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
-
-ModelKey = tuple[str | None, str | None, str | None]  # provider, request_model, response_model as sent
 
 KEEP, KEEP_YOUNG, YOUNG_SECONDS = 5, 50, 900
 _T, _TEXT, _INT = pa.timestamp("us"), pa.string(), pa.int64()
@@ -90,8 +89,8 @@ class Publisher:
         self.directory = data / "snapshots"
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._known = Models.read(self._models_file)
-        self._template: Path | None = None
-        self._built_of: tuple[object, ...] = ()
+        self._base = _Copied(self.directory / f"base-{os.getpid()}.tmp")
+        self._template = _Copied(self.directory / f"template-{os.getpid()}.tmp")
         self._connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
 
     @property
@@ -100,8 +99,8 @@ class Publisher:
 
     def close(self) -> None:
         self._connection.close()
-        if self._template:
-            self._template.unlink(missing_ok=True)
+        for copied in (self._base, self._template):
+            copied.path.unlink(missing_ok=True)
 
     def publish(
         self,
@@ -142,15 +141,16 @@ class Publisher:
 
     # ---- template ----------------------------------------------------------------------------------------------------
     def _current_template(self, book: PriceBook, state_copies: Mapping[str, pa.Table]) -> Path:
-        built_of = (book, self._known.models, *(state_copies.get(name) for name in STATE))
-        if self._template and all(a is b for a, b in zip(built_of, self._built_of, strict=True)):
-            return self._template
-        path = self.directory / f"template-{os.getpid()}.tmp"
-        path.unlink(missing_ok=True)
-        with _attached(self._connection, path) as connection:
-            _create_static(connection, book, self._known.models, state_copies)
-        self._template, self._built_of = path, built_of
-        return path
+        """Views and prices change with the book, state and matched models with people and traffic: two steps, so that
+        a decision or a new model costs little."""
+        if self._base.is_stale(book):
+            with _attached(self._connection, self._base.path) as connection:
+                _create_static(connection, book)
+        if self._template.is_stale(book, self._known.models, *(state_copies.get(name) for name in STATE)):
+            shutil.copyfile(self._base.path, self._template.path)
+            with _attached(self._connection, self._template.path) as connection:
+                _fill_tables(connection, book, self._known.models, state_copies)
+        return self._template.path
 
     # ---- one version -------------------------------------------------------------------------------------------------
     def _next_name(self, version: int) -> str:
@@ -207,6 +207,24 @@ def publish(
         publisher.close()
 
 
+class _Copied:
+    """A file that is built anew when one of the objects it was built of is another one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._built_of: tuple[object, ...] = ()
+
+    def is_stale(self, *built_of: object) -> bool:
+        """Says whether to build it now, and takes note of what it is built of."""
+        same = len(built_of) == len(self._built_of) and all(
+            a is b for a, b in zip(built_of, self._built_of, strict=True)
+        )
+        if not same:
+            self._built_of = built_of
+            self.path.unlink(missing_ok=True)
+        return not same
+
+
 class _attached:
     """One DuckDB file, written in one transaction in an in-memory instance."""
 
@@ -225,12 +243,7 @@ class _attached:
         self._connection.execute("DETACH snapshot")
 
 
-def _create_static(
-    connection: duckdb.DuckDBPyConnection,
-    book: PriceBook,
-    models: Iterable[ModelKey],
-    state_copies: Mapping[str, pa.Table],
-) -> None:
+def _create_static(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> None:
     for schema in ("lake", "book", "meta"):
         connection.execute(f"CREATE SCHEMA {schema}")
     connection.execute(
@@ -239,14 +252,25 @@ def _create_static(
     )
     for table in TABLES:
         connection.execute(lake_view(table, ()))
-    wanted = list(models)
-    tables = {"book.prices": book.rows(), "book.rates": book.rates(wanted), "book.models": book.models(wanted)}
-    for name, schema in STATE.items():
-        tables[f"main.{name}"] = _allowed(state_copies.get(name), schema)
-    for name, rows in tables.items():
-        _store(connection, name, rows)
+    for name, schema in {"book.prices": PRICES, "book.rates": RATES, "book.models": MODELS, **STATE}.items():
+        columns = ", ".join(f"{field.name} {duckdb_type(field.type)}" for field in schema)
+        connection.execute(f"CREATE TABLE {name} ({columns})")
+    _insert(connection, "book.prices", book.rows())
     for statement in definitions():
         connection.execute(statement)
+
+
+def _fill_tables(
+    connection: duckdb.DuckDBPyConnection,
+    book: PriceBook,
+    models: Iterable[ModelKey],
+    state_copies: Mapping[str, pa.Table],
+) -> None:
+    wanted = list(models)
+    _insert(connection, "book.rates", book.rates(wanted))
+    _insert(connection, "book.models", book.models(wanted))
+    for name, schema in STATE.items():
+        _insert(connection, name, _allowed(state_copies.get(name), schema))
 
 
 def _allowed(rows: pa.Table | None, schema: pa.Schema) -> pa.Table:
@@ -259,12 +283,10 @@ def _allowed(rows: pa.Table | None, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _store(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-    columns = ", ".join(f"{field.name} {duckdb_type(field.type)}" for field in rows.schema)
-    connection.execute(f"CREATE TABLE {name} ({columns})")
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
     if rows.num_rows:
         connection.register("incoming", rows)
-        connection.execute(f"INSERT INTO {name} FROM temp.main.incoming")
+        connection.execute(f"INSERT INTO {table} FROM temp.incoming")
         connection.unregister("incoming")
 
 

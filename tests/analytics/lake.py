@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spanfold.exporter.manifest import FileEntry, Manifest
-from spanfold.semconv.schema import TABLES
+from spanfold.semconv.schema import LATENCY_BUCKETS, TABLES
 
 DAY = dt.date(2026, 11, 2)
 NOON = dt.datetime(2026, 11, 2, 12, 0)
@@ -79,5 +80,43 @@ def usage(**tokens: int) -> dict[str, int]:
     return row
 
 
-def every(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [dict(row) for row in rows]
+def chain(length: int) -> list[dict[str, Any]]:
+    """Rows of one history of `length` messages whose ids are message_key(0), message_key(1) ..."""
+    return [
+        {
+            "tenant": "default", "message_id": message_key(n), "content_id": message_key(1000 + n % 7), "depth": n,
+            "parent_id": message_key(n - 1) if n and n % 16 == 0 else None, "thread_id": message_key(0),
+            "path": [message_key(m) for m in range(n - n % 16, n)], "role": ("user", "assistant")[n % 2], "chars": 10,
+            "redactions": 0, "first_seen": NOON,
+        }
+        for n in range(length)
+    ]  # fmt: skip
+
+
+def context(
+    number: int, *, depth: int, trace: int | None = None, direction: str = "input", first: int = 0, revision: int = 1,
+    system: int | None = None, tools: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """A context over `chain`: from depth `first` to the head at `depth`."""
+    return {
+        "tenant": "default", "trace_id": f"{trace if trace is not None else number:032x}", "span_id": f"{number:016x}",
+        "direction": direction, "source": "span", "revision": revision, "start_time": NOON,
+        "head": message_key(depth), "anchors": [message_key(n) for n in range(15, depth, 16)], "first": first,
+        "count": depth + 1 - first, "thread_id": message_key(0), "chars": 100,
+        "system_id": message_key(system) if system else None, "tools_id": message_key(tools) if tools else None,
+    }  # fmt: skip
+
+
+def rollup(
+    *, calls: int, hour: int = 0, provider: str = "openai", model: str = "gpt-5", cost: str = "0",
+    priced: int | None = None, known: int | None = None, latency: Mapping[int, int] | None = None, **sums: int,
+) -> dict[str, Any]:  # fmt: skip
+    """A stored rollup row (a delta). `latency`: bucket -> count; by default all calls took about a second."""
+    counts = latency if latency is not None else {19: calls}
+    priced, known = (calls if value is None else value for value in (priced, known))
+    return {
+        "hour": NOON.replace(hour=hour), "tenant": "default", "project": "web", "service_name": "shop",
+        "environment": "prod", "provider": provider, "model": model, "operation": "chat", "calls": calls, "errors": 0,
+        "canceled": 0, "known_input_tokens": known, "known_output_tokens": known, "cost": Decimal(cost),
+        "priced_calls": priced, "unpriced_calls": calls - priced, "duration_ms": 1000.0 * calls,
+    } | {f"latency_{bucket}": counts.get(bucket, 0) for bucket in range(LATENCY_BUCKETS)} | sums  # fmt: skip
