@@ -18,6 +18,10 @@ class HostRefused(SpanfoldError):
     """Only loopback addresses are allowed until authentication is configured."""
 
 
+class NotCompacted(SpanfoldError):
+    """The fold process did not finish compacting in time."""
+
+
 class NotFlushed(SpanfoldError):
     """What was accepted did not reach the snapshot in time; see `spanfold status`."""
 

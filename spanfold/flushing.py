@@ -1,4 +1,4 @@
-"""`spanfold flush`: returns when everything accepted before it is in the snapshot."""
+"""What a command asks of the running fold process, and waits for: flush, compact. Where none runs it does it itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spanfold.collector.lock import is_held
 from spanfold.collector.segments import durable_end
-from spanfold.errors import NotFlushed
+from spanfold.errors import NotCompacted, NotFlushed
 from spanfold.settings import Settings
 from spanfold.status import read_run_file
 
@@ -34,6 +34,23 @@ def flush(settings: Settings, timeout: float) -> None:
     raise NotFlushed(f"not everything was in the snapshot after {timeout:g} s: spanfold status shows how far it is")
 
 
+def compact(settings: Settings, timeout: float) -> None:
+    """Compacts everything, in the running folder or here. Raises NotCompacted after `timeout` seconds."""
+    token = uuid.uuid4().hex
+    end = time.monotonic() + timeout
+    asked = False
+    while time.monotonic() < end:
+        if _nobody_folds(settings.data) and _compact_here(settings):
+            return
+        if not asked:
+            _ask(settings.data / "run" / "compact", {"token": token})
+            asked = True
+        if read_run_file(settings.data, "folder").get("compacted") == token:
+            return
+        time.sleep(_POLL_SECONDS)
+    raise NotCompacted(f"compaction did not end within {timeout:g} s: spanfold status shows whether fold runs")
+
+
 def _nobody_folds(data: Path) -> bool:
     """No folder runs, and no supervisor is about to start one again."""
     return not is_held(data / "run" / "folder.lock") and not is_held(data / "run" / "up.lock")
@@ -50,8 +67,19 @@ def _fold_here(settings: Settings) -> bool:
     return True
 
 
+def _compact_here(settings: Settings) -> bool:
+    from spanfold.exporter.errors import LakeLocked
+    from spanfold.folding import compact_all
+
+    try:
+        compact_all(settings)
+    except LakeLocked:
+        return False
+    return True
+
+
 def _ask(path: Path, request: dict[str, object]) -> None:
-    temporary = path.with_name(f"flush.{request['token']}")
+    temporary = path.with_name(f"{path.name}.{request['token']}")
     temporary.write_text(json.dumps(request))
     temporary.rename(path)
 

@@ -70,6 +70,7 @@ class Folding:
         self._published: tuple[int, object, float] = (-1, None, 0.0)  # manifest version, state copies, monotonic time
         self._position = Position(*self.lake.manifest.journal)
         self._flushed: str | None = None
+        self._compacted: str | None = None
         self._marker = settings.data / "run" / "folding.json"
         self._relearn()
 
@@ -77,7 +78,7 @@ class Folding:
     def step(self) -> bool:
         """Folds what the journal holds now, up to one chunk. Says whether there was anything."""
         entries, after = self._read()
-        request = self._flush_request()
+        request = self._request("flush", self._flushed)
         flushing = request is not None and after >= Position(*request["position"])
         self._stored.manifest = self.lake.manifest
         batch = self._pipeline.fold(entries, flush=flushing)
@@ -148,6 +149,15 @@ class Folding:
                 self.lake.commit(work_.added, removed=work_.removed)
                 made += 1
         return made
+
+    def compact_if_asked(self) -> None:
+        """Answers `spanfold compact --all`."""
+        request = self._request("compact", self._compacted)
+        if request is not None:
+            self.compact(everything=True)
+            self.publish()
+            self._compacted = request["token"]
+            self._write_status(self._position, idle=True)
 
     def crowded(self) -> bool:
         """Is there more to merge than may wait for an idle moment?"""
@@ -232,20 +242,28 @@ class Folding:
                 break
             at = after
 
-    def _flush_request(self) -> dict[str, Any] | None:
+    def _request(self, name: str, done: str | None) -> dict[str, Any] | None:
+        """What a command asks for in `run/<name>`, unless it is done already."""
         try:
-            request: dict[str, Any] = json.loads((self._settings.data / "run" / "flush").read_text())
+            request: dict[str, Any] = json.loads((self._settings.data / "run" / name).read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return request if request["token"] != self._flushed else None
+        return request if request["token"] != done else None
 
     def _write_status(self, after: Position, *, idle: bool) -> None:
         manifest = self.lake.manifest
         status = {
-            "time_ns": time.time_ns(), "journal": [after.segment, after.offset], "manifest": manifest.version,
-            "snapshot": self._published[0], "flushed": self._flushed, "counters": dict(manifest.counters),
-            "files": len(manifest.files), "dead_letters": len(self._dead.list()), "idle": idle,
-        }  # fmt: skip
+            "time_ns": time.time_ns(),
+            "journal": [after.segment, after.offset],
+            "manifest": manifest.version,
+            "snapshot": self._published[0],
+            "flushed": self._flushed,
+            "compacted": self._compacted,
+            "counters": dict(manifest.counters),
+            "files": len(manifest.files),
+            "dead_letters": len(self._dead.list()),
+            "idle": idle,
+        }
         write_durably(self._settings.data / "run" / "folder.json", json.dumps(status).encode(), sync_directory=False)
 
 
@@ -275,6 +293,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             began = time.monotonic()
             if not folding.step() or folding.crowded():
                 folding.compact()
+            folding.compact_if_asked()
             if began - trimmed > 10:
                 folding.trim_journal()
                 folding.retain()

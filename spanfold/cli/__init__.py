@@ -25,6 +25,7 @@ VERBS = {
     "dashboard": "spanfold.cli.run:dashboard",
     "status": "spanfold.cli.run:status",
     "flush": "spanfold.cli.run:flush",
+    "compact": "spanfold.cli.run:compact",
     "init": "spanfold.cli.run:init",
     "demo": "spanfold.cli.demo:demo",
     "stats": "spanfold.cli.read:stats",

@@ -125,6 +125,19 @@ def flush(settings: Settings, timeout: float) -> None:
 
 @click.command()
 @with_settings()
+@click.option("--all", "everything", is_flag=True, required=True, help="Every table and day, words repacked.")
+@click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds to wait.")
+def compact(settings: Settings, everything: bool, timeout: float) -> None:
+    """Compact the lake now; small merges happen by themselves."""
+    from spanfold.flushing import compact as wait_for_compaction
+
+    began = time.monotonic()
+    wait_for_compaction(settings, timeout)
+    _tell(f"compacted in {time.monotonic() - began:.2f} s")
+
+
+@click.command()
+@with_settings()
 @click.option("--force", is_flag=True, help="Write over an existing spanfold.toml.")
 def init(settings: Settings, force: bool) -> None:
     """Write a spanfold.toml with every setting, commented out."""
