@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
 from spanfold.status import read_run_file
 from spanfold.supervisor import Child, Supervisor, backoff
@@ -136,6 +138,73 @@ def test_children_die_with_a_killed_supervisor(up: Up) -> None:
     pids = [child["pid"] for child in children(up.data).values() if child["pid"]]
     up.process.kill()
     eventually(lambda: not any(map(alive, pids)))
+
+
+def test_flush_returns_when_all_is_in_the_snapshot(up: Up) -> None:
+    """After `flush` everything sent before is folded; several flushes at once all return."""
+    send(up.http_port, "one")
+    eventually(lambda: (up.data / "spanfold.duckdb").exists())
+    flushes = [subprocess.Popen([*SPANFOLD, "flush", "--data", str(up.data)], stdout=subprocess.PIPE) for _ in range(4)]
+    for flush in flushes:
+        flush.communicate(timeout=60)
+    assert [flush.returncode for flush in flushes] == [0] * 4
+    found = status(up.data)
+    assert (found["accepted"], found["folded"], found["lag"]["items"], found["lag_seconds"]) == (1, 1, 0, 0)
+
+
+def test_flush_without_a_folder(tmp_path: Path) -> None:
+    """Where nobody folds, `flush` folds by itself."""
+    port = free_port()
+    command = [*SPANFOLD, "collect", "--data", str(tmp_path), "--grpc-port", "0", "--http-port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as collect:
+        assert collect.stdout is not None
+        collect.stdout.readline()
+        send(port, "alone")
+        assert spanfold("flush", "--data", tmp_path).returncode == 0
+        collect.terminate()
+        collect.communicate(timeout=20)
+    found = status(tmp_path)
+    assert (found["accepted"], found["folded"]) == (1, 1)
+    assert found["processes"]["collect"]["state"] == "stopped"
+
+
+@pytest.mark.slow
+def test_folder_killed_ten_times_under_load(up: Up) -> None:
+    """A folder killed ten times while spans arrive costs none of them and is soon back within 3 s of lag."""
+    stop = threading.Event()
+    sent = 0
+
+    def load() -> None:
+        nonlocal sent
+        provider = TracerProvider(shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(f"http://127.0.0.1:{up.http_port}/v1/traces")
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=100))
+        tracer = provider.get_tracer("load")
+        while not stop.wait(0.05):
+            for _ in range(50):
+                tracer.start_span("loaded").end()
+                sent += 1
+        provider.shutdown()
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        for _ in range(10):
+            pid = eventually(lambda: up.pid("fold"))
+            time.sleep(1)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            eventually(lambda pid=pid: up.pid("fold") not in (None, pid))
+        killed = time.monotonic()
+        eventually(lambda: (found := status(up.data))["folded"] > 0 and found["lag_seconds"] < 3)
+        caught_up_after = time.monotonic() - killed
+    finally:
+        stop.set()
+        loading.join()
+    assert spanfold("flush", "--data", up.data).returncode == 0
+    found = status(up.data)
+    assert (found["accepted"], found["folded"]) == (sent, sent)
+    assert caught_up_after < 15  # mostly the start of a Python process, on a machine that may be busy
 
 
 def test_two_supervisors_of_one_directory(up: Up) -> None:
