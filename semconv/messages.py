@@ -104,13 +104,18 @@ def _inside(item: Message, role: str) -> tuple[Message | None, str]:
     content = item.get("content")
     if isinstance(content, dict) and isinstance(content.get("parts"), list) and "role" not in item:
         return content, role  # Gemini candidate
-    if item.get("type") in _LANGCHAIN_TYPES and isinstance(item.get("data"), dict):
+    if _kind(item) in _LANGCHAIN_TYPES and isinstance(item.get("data"), dict):
         return {"type": item["type"], **item["data"]}, role
     return None, role
 
 
-def _of_dict(item: Message, role: str) -> Message | None:
+def _kind(item: Mapping[str, Any]) -> str | None:
     kind = item.get("type")
+    return kind if isinstance(kind, str) else None
+
+
+def _of_dict(item: Message, role: str) -> Message | None:
+    kind = _kind(item)
     stated = item.get("role", item.get("_role"))
     if stated is None and kind in _LANGCHAIN_TYPES and "content" in item:
         stated = kind
@@ -171,8 +176,8 @@ def _content_parts(item: Message) -> list[Part]:
     if isinstance(content, str):
         blocks = _blocks_in_text(content)
         content = blocks if blocks is not None else [content] if content else []
-    elif isinstance(content, dict):
-        content = [content]
+    elif not isinstance(content, list):
+        content = [] if content is None else [content]
     for entry in content or []:
         part = repair_part(entry)
         if part is not None and part != text_part(""):
@@ -200,7 +205,7 @@ _BLOCK_TYPES = frozenset((
 
 
 def _is_block(block: Mapping[str, Any]) -> bool:
-    kind = block.get("type")
+    kind = _kind(block)
     if kind is None:
         return block.keys() <= {"text", "toolUse", "toolResult", "cachePoint", "reasoningContent", "image"} and bool(
             block
@@ -214,8 +219,7 @@ def _calls(item: Message, parts: list[Part]) -> list[Part]:
     if calls is None and isinstance(item.get("additional_kwargs"), dict):
         calls = item["additional_kwargs"].get("tool_calls")
     calls = opened(calls)
-    if isinstance(calls, dict):
-        calls = [calls]
+    calls = [calls] if isinstance(calls, dict) else calls if isinstance(calls, list) else []
     found = [
         part for call in calls or [] if isinstance(call, dict) and (part := repair_part({**call, "type": "tool_call"}))
     ]
