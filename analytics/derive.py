@@ -50,7 +50,11 @@ class Deriver:
         self._roll_up = roll_up
 
     def update(
-        self, spans: pa.Table | None, contexts: Iterable[Mapping[str, Any]], stored_before: set[tuple[str, str]], version: int
+        self,
+        spans: pa.Table | None,
+        contexts: Iterable[Mapping[str, Any]],
+        stored_before: set[tuple[str, str]],
+        version: int,
     ) -> Derived:
         """`spans`: new rows with a `date` column; `contexts`: their context rows (with `date`); `stored_before`:
         (tenant, trace_id) of those traces that held spans before; `version`: the manifest that will hold the result."""
@@ -77,7 +81,7 @@ class Deriver:
         whole = pl.concat([before, fresh]) if known else fresh
         decisions = decide(whole)
         after = whole.with_columns(_decided(len(whole), decisions))
-        self._window.keep(after)
+        self._window.keep(after, stored_before)
         changed = _changed(whole, after, known)
         if len(changed):
             self._write_suppressed(after, changed, version, derived)
@@ -134,13 +138,14 @@ class Deriver:
 def _frame(spans: pa.Table, with_content: set[tuple[str, str, str]]) -> pl.DataFrame:
     frame = pl.from_arrow(spans.select(COLUMNS))
     assert isinstance(frame, pl.DataFrame)
-    content = pl.DataFrame(sorted(with_content), schema=_identity_schema(), orient="row").with_columns(
-        has_content=pl.lit(True)
-    )
-    return frame.join(content, on=["tenant", "trace_id", "span_id"], how="left", maintain_order="left").with_columns(
-        pl.col("has_content").fill_null(False),
-        *(pl.lit(None, pl.String).alias(name) for name in ("reason", "merged_into", "fills")),
-    )
+    undecided = [pl.lit(None, pl.String).alias(name) for name in ("reason", "merged_into", "fills")]
+    if not with_content:
+        return frame.with_columns(pl.lit(False).alias("has_content"), *undecided)
+    content = pl.DataFrame(sorted(with_content), schema=_identity_schema(), orient="row")
+    keys = list(_identity_schema())
+    return frame.join(
+        content.with_columns(has_content=pl.lit(True)), on=keys, how="left", maintain_order="left"
+    ).with_columns(pl.col("has_content").fill_null(False), *undecided)
 
 
 def _identity_schema() -> dict[str, Any]:

@@ -60,7 +60,7 @@ class RollUp:
 
 def _statement() -> str:
     sums = ",\n    ".join(f"sum(sign * {name})::BIGINT AS {name}" for name in USAGE_COLUMNS)
-    bucket = f"least(greatest(floor(2 * log2(greatest(duration_ns / 1e6, 1))), 0), {LATENCY_BUCKETS - 1})"
-    counts = ",\n    ".join(f"sum(sign) FILTER ({bucket} = {i})::BIGINT AS latency_{i}" for i in range(LATENCY_BUCKETS))
+    counts = ",\n    ".join(f"sum(sign) FILTER (bucket = {i})::BIGINT AS latency_{i}" for i in range(LATENCY_BUCKETS))
     text = read_sql("rollup_delta").replace("{usage_sums}", sums).replace("{latency_counts}", counts)
+    text = text.replace("{last_bucket}", str(LATENCY_BUCKETS - 1))
     return text.replace("{priced}", cost_sql("signed_calls"))

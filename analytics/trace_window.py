@@ -12,6 +12,8 @@ import polars as pl
 
 Lookup = Callable[[list[tuple[str, str]]], pl.DataFrame]  # (tenant, trace_id) pairs -> their stored spans
 
+_TRACE = ["tenant", "trace_id"]
+
 
 class TraceWindow:
     """Rows of recent traces, in the schema of the frames given to `touch`."""
@@ -22,27 +24,34 @@ class TraceWindow:
         self._old: pl.DataFrame | None = None
 
     def touch(self, fresh: pl.DataFrame, stored_before: set[tuple[str, str]]) -> pl.DataFrame:
-        """The earlier rows of the traces in `fresh`. `stored_before`: those of them that the lake knew already."""
-        traces = fresh.select("tenant", "trace_id").unique()
-        young, old = (_of(frame, traces) for frame in (self._young, self._old))
-        have = pl.concat([f.select("tenant", "trace_id") for f in (young, old) if f is not None] or [traces.clear()])
-        missing = stored_before - set(have.unique().rows())
-        parts = [f for f in (young, old) if f is not None]
+        """The earlier rows of the traces in `fresh`. `stored_before`: those of them that the lake knew already; no
+        other trace can be here."""
+        if not stored_before:
+            return fresh.clear()
+        traces = _pairs(stored_before)
+        parts = [_of(frame, traces) for frame in (self._young, self._old) if frame is not None]
+        have = pl.concat([part.select(_TRACE) for part in parts] or [traces.clear()]).unique()
+        missing = stored_before - set(have.rows())
         if missing:
             parts.append(self._lookup(sorted(missing)).select(fresh.columns))
-        return pl.concat(parts).unique(["tenant", "trace_id", "span_id"], keep="first") if parts else fresh.clear()
+        return pl.concat(parts).unique([*_TRACE, "span_id"], keep="first")
 
-    def keep(self, rows: pl.DataFrame) -> None:
+    def keep(self, rows: pl.DataFrame, stored_before: set[tuple[str, str]]) -> None:
         """Remembers the present rows of whole traces; earlier versions of them are replaced."""
-        traces = rows.select("tenant", "trace_id").unique()
-        keys = ["tenant", "trace_id"]
-        if self._old is not None:
-            self._old = self._old.join(traces, on=keys, how="anti")
-        rest = None if self._young is None else self._young.join(traces, on=keys, how="anti")
-        self._young = rows if rest is None else pl.concat([rest, rows], rechunk=False)
+        if stored_before:
+            traces = _pairs(stored_before)
+            self._young, self._old = (
+                None if frame is None else frame.join(traces, on=_TRACE, how="anti")
+                for frame in (self._young, self._old)
+            )
+        self._young = rows if self._young is None else pl.concat([self._young, rows], rechunk=False)
         if len(self._young) > self._limit:
             self._old, self._young = self._young, None
 
 
-def _of(frame: pl.DataFrame | None, traces: pl.DataFrame) -> pl.DataFrame | None:
-    return None if frame is None else frame.join(traces, on=["tenant", "trace_id"], how="semi")
+def _pairs(traces: set[tuple[str, str]]) -> pl.DataFrame:
+    return pl.DataFrame(sorted(traces), schema=dict.fromkeys(_TRACE, pl.String), orient="row")
+
+
+def _of(frame: pl.DataFrame, traces: pl.DataFrame) -> pl.DataFrame:
+    return frame.join(traces, on=_TRACE, how="semi")

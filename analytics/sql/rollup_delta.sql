@@ -14,5 +14,8 @@ SELECT
     sum(sign) FILTER (price_confidence = 'unpriced')::BIGINT AS unpriced_calls,
     sum(sign * duration_ns / 1e6) AS duration_ms,
     {latency_counts}
-FROM ({priced})
+FROM (
+    SELECT *, least(floor(2 * log2(greatest(duration_ns / 1e6, 1)))::TINYINT, {last_bucket}) AS bucket
+    FROM ({priced})
+)
 GROUP BY ALL
