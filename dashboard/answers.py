@@ -56,7 +56,7 @@ def anything() -> bool:
         known = row("data_range")
     except NoSnapshot:
         return False
-    return bool(known and (known["spans"] or known["calls"]))
+    return bool(known and (known["spans"] or known["last_call"]))
 
 
 def newest() -> str:

@@ -9,7 +9,7 @@ import streamlit as st
 from spanfold.dashboard import answers, filter_bar, shell, states, styles
 
 started = time.monotonic()
-st.set_page_config(page_title="Spanfold", page_icon=":material/layers:", layout="wide")
+st.set_page_config(page_title="Spanfold", page_icon=str(shell.ICON), layout="wide")
 styles.apply()
 page = shell.navigation()
 name = shell.page_name(page)
@@ -28,6 +28,6 @@ def framed() -> None:
 
 
 shell.sidebar(name)
-shell.keys(name)
 states.guarded(framed)
+shell.keys(name)
 shell.finished(started)

@@ -25,39 +25,43 @@ def by_time(
 ) -> None:  # fmt: skip
     """Stacked bars of one measure: rows of `cost_by_day` with time, key and the measure."""
     names = _largest(rows, measure)
+    length = dt.timedelta(hours=1) if step == "hour" else dt.timedelta(days=1)
     values = [
-        {"time": moment, "key": name, "value": value} for (moment, name), value in _folded(rows, measure, names).items()
+        {"time": _stamp(moment), "end": _stamp(moment + length), "key": name, "value": value, "rank": names.index(name),
+         "at": _said(moment)}
+        for (moment, name), value in _folded(rows, measure, names).items()
     ]
     colours = alt.Scale(domain=names, range=_palette(len(names)))
-    domain = [_stamp(bound) for bound in bounds] if bounds[0] and bounds[1] else alt.Undefined
     x = alt.X(
-        "time:T", title=None, scale=alt.Scale(type="utc", domain=domain),
+        "time:T", title=None, scale=alt.Scale(type="utc", domain=_domain(bounds, step, length)),
         axis=alt.Axis(grid=False, labelOverlap=True, tickCount=8, format="%d %b" if step == "day" else "%d %b %H:%M"),
     )  # fmt: skip
     bars = (
-        alt.Chart(alt.Data(values=[v | {"time": _stamp(v["time"])} for v in values]))
-        .mark_bar(width=_bar_width(rows, step), cornerRadiusTopLeft=1, cornerRadiusTopRight=1)
+        alt.Chart(alt.Data(values=values))
+        .mark_bar(binSpacing=2)
         .encode(
             x=x,
+            x2="end:T",
             y=alt.Y("sum(value):Q", title=None, axis=alt.Axis(format=format, tickCount=4, domain=False, ticks=False)),
             color=alt.Color("key:N", scale=colours, sort=names, legend=_legend(names)),
             order=alt.Order("rank:Q"),
             tooltip=[
-                alt.Tooltip("time:T", title="From", format="%d %b %H:%M UTC"), alt.Tooltip("key:N", title="What"),
+                alt.Tooltip("at:N", title="From"), alt.Tooltip("key:N", title="What"),
                 alt.Tooltip("sum(value):Q", title=label, format=format),
             ],
         )
     )  # fmt: skip
-    chart = alt.layer(bars, *_deploy_layers(deploys, x)).properties(height=HEIGHT)
+    chart = alt.layer(bars, *_deploy_layers(deploys)).properties(height=HEIGHT)
     st.altair_chart(chart, key=key, alt=f"{label} by {step}, stacked", width="stretch")
 
 
-def _deploy_layers(deploys: Sequence[Row], x: alt.X) -> list[alt.Chart]:
+def _deploy_layers(deploys: Sequence[Row]) -> list[alt.Chart]:
     if not deploys:
         return []
     values = [
         {
             "time": _stamp(d["completed_at"]),
+            "at": _said(d["completed_at"]),
             "title": d["title"] or d["version"] or "deploy",
             "service": d["service"] or UNKNOWN,
             "sha": (d["commit_sha"] or "")[:8],
@@ -66,13 +70,13 @@ def _deploy_layers(deploys: Sequence[Row], x: alt.X) -> list[alt.Chart]:
         for d in deploys
     ]
     base = alt.Chart(alt.Data(values=values)).encode(
-        x=x,
+        x=alt.X("time:T"),
         tooltip=[
             alt.Tooltip("title:N", title="Deploy"), alt.Tooltip("service:N", title="Service"),
-            alt.Tooltip("sha:N", title="Commit"), alt.Tooltip("time:T", title="At", format="%d %b %H:%M UTC"),
+            alt.Tooltip("sha:N", title="Commit"), alt.Tooltip("at:N", title="At"),
         ],
     )  # fmt: skip
-    rule = base.mark_rule(strokeDash=[3, 3], size=1.5, color="#C2410C")
+    rule = base.mark_rule(strokeDash=[2, 4], size=1, color="#C2410C", opacity=0.7)
     mark = base.mark_point(shape="triangle-down", filled=True, size=70, color="#C2410C", opacity=1).encode(y=alt.value(4))
     return [rule, mark]
 
@@ -106,14 +110,19 @@ def _legend(names: Sequence[str]) -> alt.Legend | None:
     return alt.Legend(orient="bottom", title=None, columns=4, labelLimit=220, symbolType="square") if len(names) > 1 else None
 
 
-def _bar_width(rows: Sequence[Row], step: str) -> int:
-    """Pixels of one bar on a chart about 1,000 wide."""
-    times = [row["time"] for row in rows]
-    if not times:
-        return 8
-    steps = max(1, round((max(times) - min(times)) / dt.timedelta(days=1 if step == "day" else 1 / 24)) + 1)
-    return max(2, min(26, int(760 / steps)))
+def _said(moment: dt.datetime) -> str:
+    return f"{moment:%d %b %H:%M} UTC"
 
 
-def _stamp(moment: dt.datetime) -> str:
-    return moment.isoformat() + "Z"
+def _domain(bounds: tuple[dt.datetime | None, dt.datetime | None], step: str, length: dt.timedelta) -> Any:
+    """Whole steps, so that the first and the last bar stand inside."""
+    start, end = bounds
+    if start is None or end is None:
+        return alt.Undefined
+    whole = {"minute": 0, "second": 0, "microsecond": 0} | ({"hour": 0} if step == "day" else {})
+    return [_stamp(start.replace(**whole)), _stamp(end.replace(**whole) + length)]  # type: ignore[arg-type]
+
+
+def _stamp(moment: dt.datetime) -> int:
+    """Milliseconds since 1970, as Vega counts."""
+    return int(moment.replace(tzinfo=dt.UTC).timestamp() * 1e3)

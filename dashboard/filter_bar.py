@@ -70,8 +70,8 @@ def draw(values: Mapping[str, Sequence[str]], *, beside: Callable[[], None]) -> 
     """The bar. `values`: what each dimension offers, most used first; `beside` draws at its right end."""
     with st.container(key="filter-bar", horizontal=True, vertical_alignment="center", gap="small"):
         st.selectbox(
-            "Range", list(RANGES), index=list(RANGES).index(DEFAULT_RANGE), format_func=lambda name: RANGES[name][0],
-            key="range", bind="query-params", label_visibility="collapsed", width=150,
+            "Range", list(RANGES), index=list(RANGES).index(DEFAULT_RANGE), key="range", bind="query-params",
+            label_visibility="collapsed", width=118, icon=":material/schedule:",
         )  # fmt: skip
         for facet in FACETS:
             if facet.main:

@@ -37,6 +37,8 @@ def money(value: float | None) -> str:
     if value is None:
         return DASH
     size = abs(value)
+    if 0 < size < 1e-6:
+        return "<$0.000001"
     digits = 0 if size >= 10_000 else 2 if size >= 1 or size == 0 else 3 if size >= 0.1 else 4 if size >= 0.001 else 6
     return f"{'-' if value < 0 else ''}${size:,.{digits}f}"
 

@@ -121,14 +121,14 @@ def sql_button(name: str, *, key: str, **params: Any) -> None:
     shown = st.popover("SQL", icon=":material/code:", type="tertiary", key=f"sql-{key}", help="Copy as SQL", on_change="rerun")
     if shown.open:  # the text of a page needs the keys of that page: made only for who looks
         with shown:
-            st.caption("Runs on the published file: duckdb -readonly spanfold.duckdb")
+            st.caption("Runs on the published file: duckdb -readonly spanfold.duckdb", width="content")
             st.code(answers.sql(name, **params), language="sql", height=360)
 
 
 def section(title: str, sql: str | None = None, *, key: str, **params: Any) -> None:
     """A heading with the SQL of what stands below it."""
     with st.container(horizontal=True, vertical_alignment="center", key=f"section-{key}"):
-        st.header(title, anchor=False)
+        st.header(title, anchor=False, width="content")
         st.space("stretch")
         if sql:
             sql_button(sql, key=key, **params)

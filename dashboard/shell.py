@@ -14,6 +14,7 @@ from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
 
 VIEWS = Path(__file__).parent / "views"
+ICON, LOGO = (Path(__file__).parent / f"{name}.svg" for name in ("icon", "logo"))
 TICK_SECONDS = 1.0
 _GROUPS: dict[str, tuple[tuple[str, str, str], ...]] = {  # group -> (file, title, icon)
     "Explore": (("overview", "Overview", "monitoring"), ("traces", "Traces", "account_tree"),
@@ -94,7 +95,7 @@ def keys(name: str) -> None:
 def _help(name: str) -> None:
     rows = [*_BY_PAGE.get(name, ()), *_EVERYWHERE]
     st.table({"Key": [key for key, _ in rows], "Does": [does for _, does in rows]}, hide_index=True, border="horizontal")
-    st.caption("Keys rest while you type or a dialog is open.")
+    st.caption("Keys rest while you type or a dialog is open.", width="content")
 
 
 def freshness(name: str) -> None:
@@ -118,12 +119,12 @@ def freshness(name: str) -> None:
 
 def _age(version: str) -> None:
     if not version:
-        st.caption("No data yet")
+        st.caption("No data yet", width="content")
         return
     published = (answers.row("snapshot_info") or {})["published_at"]
     seconds = max(0.0, (backend().now() - published).total_seconds())
     with st.container(key="freshness"):
-        st.caption(f"data to {formatting.when(published, filter_bar.zone(), published.date())}, {formatting.age(seconds)} old")
+        st.caption(f"data to {formatting.when(published, filter_bar.zone(), published.date())}, {formatting.age(seconds)} old", width="content")
 
 
 def stale() -> None:
@@ -140,8 +141,8 @@ def _status() -> Mapping[str, Any]:
 
 def sidebar(name: str) -> None:
     """Under the navigation: time zone, live refresh, help."""
+    st.logo(str(LOGO), size="large", icon_image=str(ICON))
     with st.sidebar:
-        st.space("medium")
         st.segmented_control("Times", ["UTC", "Local"], default="UTC", key="times", bind="query-params", required=True)
         if name in LIVE:
             st.toggle("Follow new data", value=True, key="live")
@@ -154,4 +155,5 @@ def finished(started: float) -> None:
     state = st.session_state
     state["run-seconds"] = time.monotonic() - started
     state["run"] = state.get("run", 0) + 1
-    st.html(f"<span data-run='{state['run']:d}' hidden></span>")
+    with st.container(key="end"):
+        st.html(f"<span data-run='{state['run']:d}' data-ms='{1e3 * state['run-seconds']:.0f}' hidden></span>")

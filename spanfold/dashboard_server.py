@@ -71,7 +71,7 @@ def open_backend(settings: Settings) -> Backend:
     from spanfold.status import gather
 
     settings.data.mkdir(parents=True, exist_ok=True)
-    keyring = Keyring.open(settings.data / "keys")
+    keyring = Keyring.open(settings.data)
     sealer = CommentSealer(lambda tenant: keyring.hash_key(tenant, "review comments"))
     return Backend(
         data=settings.data,
@@ -96,6 +96,8 @@ def run(settings: Settings) -> None:
 
 
 def _api_routes(settings: Settings) -> list[BaseRoute]:
-    from spanfold.api import api_routes
-
+    try:
+        from spanfold.api import api_routes
+    except ImportError:
+        return []
     return list(api_routes(settings))

@@ -38,8 +38,8 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     let node;
     if (cell.pill) node = el('span', 'pill ' + cell.pill, cell.t);
     else if (cell.list) { node = el('span', 'tags'); node.append(...cell.list.map((t) => el('span', 'pill', t))); }
-    else if (column.main && row.href) { node = el('a', 'main', cell.t); node.href = row.href; node.onclick = (e) => open(row, e); }
-    else if (cell.href) { node = el('a', 'main', cell.t); node.href = cell.href; node.onclick = (e) => { if (e.ctrlKey || e.metaKey || e.shiftKey) return; e.preventDefault(); setTriggerValue('go', cell.go); }; }
+    else if (column.main && row.href) { node = el('a', 'open', cell.t); node.href = row.href; node.onclick = (e) => open(row, e); }
+    else if (cell.href) { node = el('a', 'open', cell.t); node.href = cell.href; node.onclick = (e) => { if (e.ctrlKey || e.metaKey || e.shiftKey) return; e.preventDefault(); setTriggerValue('go', cell.go); }; }
     else if (cell.filter) { node = el('button', 'filter', cell.t); node.type = 'button'; node.title = 'Filter by ' + cell.t; node.onclick = () => setTriggerValue('filter', cell.filter); }
     else node = el('span', cell.tone ? 'tone-' + cell.tone : '', cell.t);
     if (cell.bar !== undefined && cell.bar !== null) {
@@ -59,10 +59,10 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       td.append(box); tr.append(td);
     }
     C.forEach((column, c) => {
-      const cell = row.cells[c], td = el('td', [column.align === 'right' ? 'r' : '', column.kind || ''].join(' ').trim());
+      const cell = row.cells[c], td = el('td', [column.align === 'right' ? 'r' : '', column.kind || '', column.main ? 'main' : ''].join(' ').trim());
       td.append(inside(cell, column, row));
-      if (cell && cell.sub) td.append(el('span', 'sub', cell.sub));
-      if (cell && cell.title) td.title = cell.title; else if (td.textContent.length > 24) td.title = td.textContent;
+      if (cell && typeof cell === 'object' && cell.sub) td.append(el('span', 'sub', cell.sub));
+      if (cell && typeof cell === 'object' && cell.title) td.title = cell.title; else if (td.textContent.length > 24) td.title = td.textContent;
       tr.append(td);
     });
     return tr;

@@ -10,6 +10,7 @@ const spark = (values) => {
   return svg;
 };
 export default function ({ data, parentElement, setTriggerValue }) {
+  const sparks = data.tiles.some((t) => t.spark && t.spark.length > 1);
   parentElement.querySelector('.tiles').replaceChildren(...data.tiles.map((t) => {
     const tile = el(t.go ? 'button' : 'div', 'tile'), label = el('span', 'label', t.label);
     tile.setAttribute('role', t.go ? 'link' : 'listitem');
@@ -17,7 +18,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (t.go) { tile.type = 'button'; label.append(el('i', '', '→')); tile.onclick = () => setTriggerValue('go', t.go); }
     tile.title = t.title || '';
     tile.append(label, el('span', 'value', t.value), el('span', 'delta' + (t.tone ? ' tone-' + t.tone : ''), t.delta || ''));
-    tile.append(t.spark && t.spark.length > 1 ? spark(t.spark) : el('span', 'none'));
+    if (sparks) tile.append(t.spark && t.spark.length > 1 ? spark(t.spark) : el('span', 'flat'));
+    else tile.classList.add('low');
     return tile;
   }));
 }

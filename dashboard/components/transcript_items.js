@@ -1,4 +1,4 @@
-// Messages as data: {type: call | fold | message | diff | note, ...}. `ask(id)` asks the server for what is folded away.
+// Messages as data: {type: turn | fold | message | diff | note, ...}. `ask(id)` asks the server for what is folded away.
 const ROLES = { system: 'System', user: 'User', assistant: 'Assistant', tool: 'Tool', tools: 'Tool definitions' };
 
 const drawPart = (part, ask) => {
@@ -58,11 +58,11 @@ const drawItem = (item, ask) => {
     box.append(body);
     return box;
   }
-  if (item.type === 'call') {
-    const box = el('div', 'call');
-    const title = el(item.href ? 'a' : 'span', 'call-title', item.title);
+  if (item.type === 'turn') {
+    const box = el('div', 'turn');
+    const title = el(item.href ? 'a' : 'span', 'turn-title', item.title);
     if (item.href) { title.href = item.href; title.dataset.go = item.id; }
-    box.append(title, el('span', 'call-meta', item.meta));
+    box.append(title, el('span', 'turn-meta', item.meta));
     if (item.flag) box.append(el('span', 'pill ' + (item.tone || ''), item.flag));
     return box;
   }

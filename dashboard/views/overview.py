@@ -19,8 +19,12 @@ BY = {"Model": "model", "Service": "service", "Key": "key", "Provider": "provide
 
 
 def page() -> None:
-    st.title("Overview", anchor=False)
     chosen = filter_bar.selection()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title("Overview", anchor=False, width="content")
+        st.caption(_compared_with(chosen), width="content")
+        st.space("stretch")
+        grids.sql_button("overview_tiles", key="tiles", filters=filter_bar.bounded(chosen.filters))
     tiles = _compared(chosen)
     current = tiles["current"]
     if not current["calls"]:
@@ -56,7 +60,8 @@ def _tiles(chosen: filter_bar.Selection, tiles: dict[str, Row], step: str) -> No
     tokens_before = _sum(before, "input_tokens", "output_tokens")
     shown = [
         _tile("Calls", formatting.count(now["calls"]), now["calls"], before["calls"], series, "calls", go="traces"),
-        _tile("Cost", formatting.cost_of(now), now["cost"], before["cost"], series, "cost", good=-1, go="costs"),
+        _tile("Cost", formatting.money(now["cost"]), now["cost"], before["cost"], series, "cost", good=-1, go="costs",
+              also=f"{now['unpriced_calls']:,} unpriced" if now["unpriced_calls"] else ""),
         _tile("p95 latency", formatting.duration(now["p95_ms"]), now["p95_ms"], before["p95_ms"], series, "p95_ms",
               good=-1, go="traces"),
         _tile("Error rate", formatting.percent(now["error_rate"]), now["error_rate"], before["error_rate"], series,
@@ -69,10 +74,6 @@ def _tiles(chosen: filter_bar.Selection, tiles: dict[str, Row], step: str) -> No
     result = component("tiles")(data={"tiles": shown}, key="overview-tiles", on_go_change=_opened)
     if result.go:
         shell.go("costs" if result.go == "costs" else "traces")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(_compared_with(chosen))
-        st.space("stretch")
-        grids.sql_button("overview_tiles", key="tiles", filters=filter_bar.bounded(chosen.filters))
 
 
 def _opened() -> None:
@@ -86,7 +87,7 @@ def _opened() -> None:
 
 def _tile(
     label: str, value: str, now: float | None, before: float | None, series: Sequence[Row], measure: str, *,
-    good: int = 0, go: str | None = None, title: str = "",
+    good: int = 0, go: str | None = None, title: str = "", also: str = "",
 ) -> Row:  # fmt: skip
     """`good`: +1 more is better, -1 less is better, 0 neither."""
     tone = ""
@@ -96,6 +97,7 @@ def _tile(
         change = now / before - 1
         delta = "as before" if abs(change) < 0.005 else f"{'↑' if change > 0 else '↓'} {formatting.percent(abs(change))}"
         tone = "" if abs(change) < 0.05 or not good else "good" if change * good > 0 else "bad"
+    delta = " · ".join(filter(None, (delta, also)))
     spark = [float(row[measure] or 0) for row in series]
     return {"label": label, "value": value, "delta": delta, "tone": tone, "spark": spark, "go": go, "title": title}
 
@@ -110,7 +112,7 @@ def _compared_with(chosen: filter_bar.Selection) -> str:
     assert filters.start is not None
     zone = chosen.zone
     return (
-        f"Compared with the same time before: {formatting.when(filters.previous(), zone)} to "
+        f"against the same time before, {formatting.when(filters.previous(), zone)} to "
         f"{formatting.when(filters.start, zone)} {zone}"
     )
 
@@ -128,7 +130,7 @@ def _over_time(chosen: filter_bar.Selection, step: str) -> None:
     charts.by_time(rows, name, measure, format=pattern, deploys=deploys, step=step, key="over-time",
                    bounds=(chosen.filters.start, chosen.filters.end))  # fmt: skip
     if deploys:
-        st.caption(f"▾ {formatting.plural(len(deploys), 'deploy')}: point at a mark to see which")
+        st.caption(f"▾ {formatting.plural(len(deploys), 'deploy')}: point at a mark to see which", width="content")
 
 
 def _movers(chosen: filter_bar.Selection) -> None:
@@ -150,7 +152,7 @@ def _movers(chosen: filter_bar.Selection) -> None:
 def _change_cell(row: Row, largest: float) -> Row:
     ratio = row["change_ratio"]
     sign = "+" if row["change"] > 0 else ""
-    share = f"{ratio:+.0%}" if ratio is not None and abs(ratio) < 10 else "new" if ratio is None else f"×{ratio + 1:.0f}"
+    share = "±0%" if ratio is not None and abs(ratio) < 0.005 else f"{ratio:+.0%}" if ratio is not None and abs(ratio) < 10 else "new" if ratio is None else f"×{ratio + 1:.0f}"
     tone = "bad" if row["change"] > 0 else "good"
     return grids.cell(f"{sign}{formatting.money(row['change'])}  {share}", v=row["change"], bar=abs(row["change"]) / largest,
                       tone=tone if abs(row["change"]) > largest / 20 else None)  # fmt: skip

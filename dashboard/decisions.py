@@ -1,0 +1,99 @@
+"""Decisions of a session: shown at once by laying the live review state over what a snapshot says; stored once each."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from spanfold.dashboard import formatting
+from spanfold.dashboard.backend import backend
+from spanfold.state.errors import NotFound, StateError
+from spanfold.state.reviews import Review, RevisionConflict
+from spanfold.state.targets import Target
+
+log = logging.getLogger(__name__)
+VERBS = {"approved": "Approve", "flagged": "Flag", "rejected": "Reject", "unreviewed": "Reopen"}
+
+
+def live(targets: Iterable[Target]) -> dict[Target, Review]:
+    """How these stand now, decisions of a moment ago included."""
+    return backend().state.reviews.get(targets)
+
+
+def decide_all(targets: Iterable[Target], state: str, comment: str = "") -> None:
+    """One act on many targets: one transaction, a line of the trail for each."""
+    wanted = list(targets)
+    backend().state.reviews.decide(wanted, state, who=backend().reviewer, comment=comment.strip() or None, batch_id=secrets.token_hex(16))
+    st.toast(f"{state.capitalize()}: {formatting.plural(len(wanted), 'trace')}")
+
+
+def store_log(key: str, targets: Mapping[str, Target]) -> None:
+    """Stores what a component's log holds beyond the last acknowledged entry; a callback of its `log` value.
+
+    Each entry is one act whose name is made of the log's name and its number, so that an entry that comes twice is
+    stored once. Without an acknowledgement the browser keeps it and sends it again.
+    """
+    told = st.session_state[key].get("log")
+    if not told:
+        return
+    done = st.session_state.setdefault(f"acked-{key}", {})
+    if done.get("run") != told["run"]:
+        done.update(run=told["run"], seq=0)
+    st.session_state[f"problem-{key}"] = None
+    for entry in told["entries"]:
+        if entry["seq"] <= done["seq"]:
+            continue
+        try:
+            _store(key, told["run"], entry, targets)
+        except StateError as error:
+            log.error("decision not stored", exc_info=error)
+            st.session_state[f"problem-{key}"] = "Not saved: the review store did not answer. It is tried again."
+            return
+        done["seq"] = entry["seq"]
+
+
+def acked(key: str) -> Mapping[str, Any] | None:
+    """What the component may forget."""
+    found: Mapping[str, Any] | None = st.session_state.get(f"acked-{key}")
+    return dict(found) if found else None
+
+
+def problem(key: str) -> str | None:
+    found: str | None = st.session_state.get(f"problem-{key}")
+    return found
+
+
+def clashes(key: str) -> dict[str, str]:
+    """Item -> what somebody else decided in the meantime."""
+    found: dict[str, str] = st.session_state.setdefault(f"clashes-{key}", {})
+    return found
+
+
+def _store(key: str, run: str, entry: Mapping[str, Any], targets: Mapping[str, Target]) -> None:
+    reviews, who = backend().state.reviews, backend().reviewer
+    act = f"{run}-{int(entry['seq'])}"
+    try:
+        if "undo" in entry:
+            reviews.undo(f"{run}-{int(entry['undo'])}", who=who, as_batch=act)
+            return
+        ids = entry.get("ids") or [entry["id"]]
+        known = [name for name in ids if name in targets]
+        seen = entry.get("revisions") or [entry.get("revision")] * len(ids)
+        expected = {targets[name]: revision for name, revision in zip(ids, seen, strict=True) if name in targets and revision is not None}
+        reviews.decide(
+            [targets[name] for name in known], entry["state"], who=who, comment=entry.get("comment"), expected=expected, batch_id=act
+        )
+        for name in known:
+            clashes(key).pop(name, None)
+    except RevisionConflict as conflict:
+        by_target = {target: name for name, target in targets.items()}
+        for review in conflict.current:
+            name = by_target.get(review.target)
+            if name:
+                clashes(key)[name] = f"{review.who} decided “{review.state}” in the meantime. Yours was not stored: decide again to replace it."
+    except NotFound:
+        return  # the act it takes back was refused as a conflict

@@ -1,0 +1,148 @@
+"""Data quality: what could not be taken as sent, what is not known, and whether the parts keep up. Worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from spanfold.dashboard import answers, filter_bar, formatting, grids, shell, states
+from spanfold.dashboard.backend import backend
+from spanfold.dashboard.components.parts import component
+
+Row = dict[str, Any]
+MOST = 200
+ADVICE = {  # kind -> (in words, tone, what to do)
+    "unpriced": ("No price known", "warn", "Add a price with `spanfold prices set`, or check the model name that is sent."),
+    "missing_usage": ("No token counts", "warn", "Switch usage on in the instrumentation (streams: include_usage), else cost is unknown."),
+    "orphan": ("Parent not received", "info", "Export the parent's service too, or keep whole traces when sampling."),
+    "duplicate_span": ("Sent twice", "", "Nothing: counted once. Many of them mean a retrying exporter."),
+    "changed_duplicate": ("Sent again, different", "warn", "The first version was kept. Look for two services that share span ids."),
+    "skewed_time": ("Clock not believable", "warn", "Set the sender's clock: its spans lie in the partition 1970-01-01."),
+    "truncated": ("Cut by the sender", "warn", "Raise OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT where this scope runs."),
+    "usage_disagrees": ("Token counts disagree", "warn", "Total and parts differ. The buckets that add up were taken."),
+    "bad_json": ("Messages not readable", "bad", "The attribute is not JSON: kept as sent, shown under Attributes."),
+}  # fmt: skip
+
+
+def page() -> None:
+    chosen = filter_bar.selection()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title("Data quality", anchor=False, width="content")
+        st.space("stretch")
+        grids.sql_button("quality_totals", key="quality-totals", filters=chosen.filters)
+    status = backend().status()
+    _tiles(chosen, status)
+    _problems(status)
+    _table(chosen)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _redactions(chosen)
+    with right:
+        _parts(status)
+
+
+def _tiles(chosen: filter_bar.Selection, status: Any) -> None:
+    totals = answers.row("quality_totals", chosen.filters) or {}
+    calls = totals.get("calls") or 0
+    refused, rejected = status.get("refused") or 0, status.get("rejected") or 0
+    lag = float(status.get("lag_seconds") or 0.0)
+
+    def share(name: str) -> str:
+        part = totals.get(name)
+        return f"{formatting.percent(part / calls)} of {calls:,} calls" if calls and part is not None else ""
+
+    tiles = [
+        _tile("Behind", formatting.duration(lag * 1e3), "from accepted to queryable", "bad" if lag > states.STALE_SECONDS else "good"),
+        _tile("Refused or rejected", formatting.count(refused + rejected), "since the collector started", "bad" if refused + rejected else "good"),
+        _tile("Without tokens", formatting.count(totals.get("without_input_tokens")), share("without_input_tokens")),
+        _tile("Without a model", formatting.count(totals.get("without_model")), share("without_model")),
+        _tile("Unpriced", formatting.count(totals.get("unpriced_calls")), share("unpriced_calls")),
+        _tile("Redactions", formatting.count(totals.get("redactions")), "in this range, before storing"),
+    ]
+    component("tiles")(data={"tiles": tiles}, key="quality-tiles")
+
+
+def _tile(label: str, value: str, delta: str, tone: str = "") -> Row:
+    return {"label": label, "value": value, "delta": delta, "tone": tone}
+
+
+def _problems(status: Any) -> None:
+    rows = [{"stage": stage, **error} for stage, error in (status.get("errors") or {}).items()]
+    rows += [{"stage": "damaged file", "last": f"{piece['path']} ({piece['bytes']:,} bytes)", "count": 1} for piece in status.get("damaged") or ()]
+    if not rows:
+        return
+    grids.section("Wrong right now", key="problems")
+    columns = (
+        grids.Column("Where", lambda r: grids.cell(r["stage"], pill="bad")),
+        grids.Column("What", lambda r: str(r["last"]), kind="wrap"),
+        grids.Column("Times", lambda r: formatting.count(r["count"]), align="right"),
+    )
+    grids.draw("problems", columns, rows, row_id=lambda r: f"{r['stage']}{r['last']}")
+
+
+def _table(chosen: filter_bar.Selection) -> None:
+    grids.section("Found in the data", "quality_table", key="quality", filters=chosen.filters, limit=MOST)
+    orphans = [dict(row) | {"kind": "orphan", "detail": None} for row in answers.rows("orphan_table", chosen.filters)]
+    rows = [*answers.rows("quality_table", chosen.filters, limit=MOST), *orphans]
+    if not rows:
+        st.text("Nothing: every span of this range came whole, once, with a price and token counts.")
+        return
+    order = {"bad": 0, "warn": 1, "info": 2, "": 3}
+    rows.sort(key=lambda row: (order[_advice(row)[1]], -row["count"]))
+    columns = (
+        grids.Column("What", lambda r: grids.cell(_advice(r)[0], pill=_advice(r)[1], v=_advice(r)[0])),
+        grids.Column("Detail", lambda r: r["detail"]),
+        grids.Column("Service", lambda r: grids.filter_cell("service", r["service_name"], sub=r["scope_name"])),
+        grids.Column("Count", lambda r: grids.cell(formatting.count(r["count"]), v=r["count"]), align="right"),
+        grids.Column("Example", _example),
+        grids.Column("What to do", lambda r: _advice(r)[2].replace("`", ""), kind="wrap"),
+    )
+    done = grids.draw("quality", columns, rows, row_id=lambda r: f"{r['kind']}{r['detail']}{r['service_name']}{r['scope_name']}", sortable=True)
+    if done.gone:
+        trace_id, _, span_id = str(done.gone).partition("/")
+        shell.go("trace_detail", trace=trace_id, **({"span": span_id} if span_id else {}))
+
+
+def _advice(row: Row) -> tuple[str, str, str]:
+    return ADVICE.get(row["kind"], (row["kind"].replace("_", " ").capitalize(), "", ""))
+
+
+def _example(row: Row) -> Row | None:
+    trace_id, span_id = row["example_trace_id"], row["example_span_id"]
+    if not trace_id:
+        return None
+    query = f"trace?trace={trace_id}" + (f"&span={span_id}" if span_id else "")
+    return grids.cell("open", go=f"{trace_id}/{span_id or ''}", href=query, title=trace_id)
+
+
+def _redactions(chosen: filter_bar.Selection) -> None:
+    grids.section("Redactions", "redaction_table", key="redactions", filters=chosen.filters)
+    rows = answers.rows("redaction_table", chosen.filters)
+    if not rows:
+        st.text("No rule fired in this range.")
+        return
+    columns = (
+        grids.Column("Rule", lambda r: r["rule"]), grids.Column("Service", lambda r: r["service_name"]),
+        grids.Column("Place", lambda r: r["place"]),
+        grids.Column("Count", lambda r: grids.cell(formatting.count(r["count"]), v=r["count"]), align="right"),
+    )  # fmt: skip
+    grids.draw("redactions", columns, rows, row_id=lambda r: f"{r['rule']}{r['service_name']}{r['place']}", sortable=True)
+
+
+def _parts(status: Any) -> None:
+    grids.section("Parts", key="parts")
+    rows: Sequence[Row] = [{"name": name, **part} for name, part in (status.get("processes") or {}).items()]
+    tones = {"running": "good", "done": "good", "failed": "bad", "backing off": "bad"}
+    columns = (
+        grids.Column("Part", lambda r: r["name"]),
+        grids.Column("State", lambda r: grids.cell(r["state"], pill=tones.get(r["state"], ""))),
+        grids.Column("Restarts", lambda r: formatting.count(r.get("restarts")), align="right"),
+    )
+    info = answers.row("snapshot_info") or {}
+    foot = f"Snapshot {info.get('version')}, prices {info.get('book_version')}, {formatting.count(status.get('accepted'))} items accepted"
+    grids.draw("parts", columns, rows, row_id=lambda r: r["name"], foot=foot)
+
+
+states.guarded(page)
