@@ -3,6 +3,7 @@ documents, events in a list. `messages.py` repairs what is inside."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ _SAID = frozenset((  # keys of an object whose values are content or stand in co
     "tools", "system", "instructions", "model", "stream", "type", "text", "toolCalls", "reasoning", "object",
     "prompt", "input", "tool_call_id", "id", "annotations", "audio",
 ))  # fmt: skip
+
+
+_TOOL_NAME = re.compile(r"[\w.:/-]{1,128}")
 
 
 def is_all(value: Any) -> bool:
@@ -92,7 +96,7 @@ def _named(value: Mapping[str, Any]) -> list[Any]:
 
 def _definitions(entry: Any) -> list[dict[str, Any]]:
     if isinstance(entry, str):
-        return [{"type": "function", "name": entry}] if entry else []
+        return [{"type": "function", "name": entry}] if _TOOL_NAME.fullmatch(entry) else []
     if not isinstance(entry, dict):
         return []
     for key in ("functionDeclarations", "function_declarations"):

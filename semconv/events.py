@@ -70,6 +70,14 @@ def piece_of(
     return LogContent(row=row, content=found.content, single=False, keys=keys, body=inside, finish=tuple(found.finish))
 
 
+def safe_piece(*given: Any) -> LogContent | None:
+    """`piece_of`, for which a shape that nobody foresaw is no content."""
+    try:
+        return piece_of(*given)
+    except (TypeError, ValueError, AttributeError, LookupError, RecursionError):
+        return None
+
+
 def _single(rule: EventMessage, body: Any, attributes: Mapping[str, Any], row: int, source: str) -> LogContent | None:
     value, keys, used_body = opened(body), frozenset[str](), body is not None
     if value in (None, "", {}):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spanfold.semconv import provider_objects
 from spanfold.semconv.anyvalue import decode_any_value
 from spanfold.semconv.dialect import Source
-from spanfold.semconv.fill_columns import Column, ListColumn, Mask, TextColumn, empty_column
+from spanfold.semconv.fill_columns import Column, ListColumn, Mask, NumberColumn, TextColumn, empty_column
 from spanfold.semconv.json_paths import first, flat, lookup, reach
 from spanfold.semconv.loose_json import looks_like_json, read_json
 from spanfold.semconv.provider_usage import usage_facts
@@ -41,6 +41,7 @@ class Filler:
     _json: dict[tuple[str, str], Opened] = field(default_factory=dict)
     _facts: dict[tuple[str, str, str], list[dict[str, Any]]] = field(default_factory=dict)
     _event_names: frozenset[str] | None = None
+    by_name: NDArray[np.bool_] | None = None  # rows whose input tokens a provider's own name for them fills
 
     def column(self, name: str) -> Column:
         if name not in self.columns:
@@ -78,6 +79,10 @@ class Filler:
             if len(keep) < len(rows):
                 rows = rows[keep]
                 values = [values[i] for i in keep] if isinstance(values, list) else _take(values, keep)
+        if name in _INPUT and source.unit in ("usage", "response") and isinstance(column, NumberColumn):
+            free = rows[~column.known[rows]]
+            self.by_name = np.zeros(self.attributes.length, np.bool_) if self.by_name is None else self.by_name
+            self.by_name[free] = True
         column.offer(rows, values)
 
     # ---- texts -----------------------------------------------------------------------------------------------------
@@ -212,6 +217,7 @@ class Filler:
             self.trouble += [("not_a_number", key, int(row)) for row in lost[:1]]
 
 
+_INPUT = ("input_tokens", "uncached_input_tokens")
 _FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "request": provider_objects.request_facts,
     "response": provider_objects.response_facts,

@@ -56,10 +56,12 @@ def masked(text: str) -> str:
 
 def _announced(text: str) -> str:
     """The text without the paragraphs that a line ending in a colon announces: what is pasted into a template."""
-    kept, pasted = [], False
+    kept: list[str] = []
+    pasted = False
     for line in text.split("\n"):
         if line.rstrip().endswith(":"):
-            kept, pasted = [*kept, line], True
+            kept.append(line)
+            pasted = True
         elif not pasted:
             kept.append(line)
     return "\n".join(kept)

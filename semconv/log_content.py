@@ -32,7 +32,7 @@ def normalise_logs(batch: LogBatch, dialects: Dialects = DIALECTS) -> list[LogCo
         if not trace or not span:
             continue
         body, said = decode_any_value(bodies[row].as_py()), attributes.get(row, {})
-        piece = events.piece_of(names[row], body, said, dialects.event_messages, dialects.places, row, "log")
+        piece = events.safe_piece(names[row], body, said, dialects.event_messages, dialects.places, row, "log")
         if piece is not None:
             piece.trace_id, piece.span_id = trace, span
             time = times[row].as_py() or observed[row].as_py()

@@ -57,6 +57,7 @@ def opened(value: Any) -> Any:
 
 
 _ENUM = re.compile(r"<[A-Za-z_][\w.]*: ('(?:[^'\\]|\\.)*'|\d+)>")  # repr of an enum member: <Role.USER: 'user'>
+_OPAQUE = re.compile(r"=<(?:[^<>]|<[^<>]*>)*>")  # repr of a function or object: function=<function f at 0x7f>
 _CONSTRUCTOR = re.compile(r"^\s*[A-Z][A-Za-z0-9_]*\(")
 _REPR = re.compile(r"^\s*(?:[\[{(]|[A-Z][A-Za-z0-9_]*\()")
 
@@ -70,7 +71,11 @@ def _python_repr(text: str) -> Any:
     """Literals, and constructor calls as maps of their keyword arguments. Nothing is executed."""
     if len(text) > MAX_REPR or not _REPR.match(text):
         raise ValueError("not a repr")
-    return _literal(ast.parse(_ENUM.sub(r"\1", text.strip()), mode="eval").body)
+    plain = _ENUM.sub(r"\1", text.strip())
+    try:
+        return _literal(ast.parse(plain, mode="eval").body)
+    except SyntaxError:
+        return _literal(ast.parse(_OPAQUE.sub("=None", plain), mode="eval").body)
 
 
 def _literal(node: ast.expr) -> Any:

@@ -194,7 +194,7 @@ def _read_content(spans: _Spans) -> tuple[set[str], list[tuple[int, str]]]:
         places = by_shut.get(shut)
         if places is None:
             places = by_shut[shut] = spans.dialects.places_without(shut, gathered.keys)
-        found = content.read_sides(values, places, facts[row], row)
+        found = _sides(values, places, facts[row], row)
         keys |= gathered.attribute_keys(found.used)
         left += [(row, key) for key in values.keys() - found.used | found.partly]
         spans.notes += [Note(kind, key, row) for kind, key in found.trouble]
@@ -203,6 +203,16 @@ def _read_content(spans: _Spans) -> tuple[set[str], list[tuple[int, str]]]:
     odd = _read_events(spans)
     spans.said = dict(sorted(spans.said.items()))
     return keys, [(row, key) for row, place in left for key in sorted(gathered.attribute_keys([place]) & keys)] + odd
+
+
+def _sides(values: content.Values, places: content.Places, facts: content.Facts, row: int) -> content.Found:
+    """What one span said. A shape that no reader foresaw is kept as it is, and counted: it never costs the batch."""
+    try:
+        return content.read_sides(values, places, facts, row)
+    except (TypeError, ValueError, AttributeError, LookupError, RecursionError):
+        found = content.Found(SpanContent(row=row, source="span"))
+        found.trouble += [("unread_content", key) for key in values]
+        return found
 
 
 def _facts(spans: _Spans, rows: list[int]) -> dict[int, content.Facts]:
@@ -221,7 +231,7 @@ def _read_events(spans: _Spans) -> list[tuple[int, str]]:
         for at, event in enumerate(listed):
             if event.name in spans.dialects.event_names:
                 seen += [(row, event.name, key) for key in event.attributes]
-                piece = events.piece_of(event.name, None, event.attributes, rules, places, row, "span_event")
+                piece = events.safe_piece(event.name, None, event.attributes, rules, places, row, "span_event")
                 if piece is not None:
                     used |= {(row, event.name, key) for key in piece.keys}
                     piece.sequence = (event.time_ns, events.position_in(event.attributes, None), at)
@@ -260,6 +270,8 @@ def _claims(spans: _Spans) -> usage.Claims:
             if stated:
                 claims[side][mask & (claims[side] == usage.UNKNOWN)] = codes[stated]
     stated_keys = spans.batch.attributes.mask("gen_ai.usage.input_tokens")
+    if spans.filler.by_name is not None:
+        stated_keys |= spans.filler.by_name
     return usage.Claims(input=claims["input"], output=claims["output"], stated=stated_keys)
 
 

@@ -158,9 +158,6 @@ _SPAN_NAMES = {
     "haystack.pipeline.run": "invoke_workflow", "haystack.async_pipeline.run": "invoke_workflow",
     "haystack.agent.run": "invoke_agent", "haystack.component.run": "task",
 }  # fmt: skip
-_MAKERS = {
-    **PROVIDERS, "azureopenai": "azure.ai.openai", "googleai": "gcp.gemini", "amazonbedrock": "aws.bedrock",
-}  # fmt: skip
 _KIND = r"(ChatGenerator|Generator|Embedder|Retriever|Ranker|ToolInvoker|Agent)$"
 _MAKER = r"^(OpenAI|AzureOpenAI|Anthropic|Mistral|Cohere|GoogleAI|VertexAI|AmazonBedrock|Ollama)"
 
@@ -174,7 +171,7 @@ HAYSTACK = Dialect(
                 Source(_COMPONENT + "type", pattern=_KIND, values=_COMPONENTS),
                 Source("@name", values=_SPAN_NAMES, only=True),
             ),
-            "provider": Source(_COMPONENT + "type", pattern=_MAKER, values=_MAKERS),
+            "provider": Source(_COMPONENT + "type", pattern=_MAKER, values=PROVIDERS),
         },
         response_of(_COMPONENT + "output"),
     ),

@@ -7,6 +7,7 @@ Measured on langfuse 5.0.4 (Python) and @langfuse/otel, @langfuse/openai 5.11.1.
 from __future__ import annotations
 
 from spanfold.semconv.dialect import Content, Detect, Dialect, Source
+from spanfold.semconv.dialects.otel import PROVIDERS
 from spanfold.semconv.dialects.shared import SPAN_KINDS, response_of, together, usage_of
 
 _O = "langfuse.observation."
@@ -23,7 +24,9 @@ LANGFUSE = Dialect(
                 Source("@name", pattern=r"(?i)(embedding)", values={"embedding": "embeddings"}, only=True),
                 Source(_O + "type", values=SPAN_KINDS),
             ),
-            "provider": Source("@name", pattern=r"(?i)^(openai|anthropic|mistral|cohere|groq|bedrock)\b"),
+            "provider": Source(
+                "@name", pattern=r"(?i)^(openai|anthropic|mistral|cohere|groq|bedrock)\b", values=PROVIDERS
+            ),
             "request_model": (Source(_O + "model.parameters", path="model"), Source(_O + "model.name")),
             "response_model": Source(_O + "model.name"),
             "streaming": Source(_O + "model.parameters", path="stream"),

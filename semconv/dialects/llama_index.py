@@ -6,6 +6,7 @@ Measured on llama-index-observability-otel 0.7.0.
 from __future__ import annotations
 
 from spanfold.semconv.dialect import Content, Detect, Dialect, Source
+from spanfold.semconv.dialects.otel import PROVIDERS
 from spanfold.semconv.dialects.shared import response_of, together
 
 _START, _END = "LLMChatStartEvent", "LLMChatEndEvent"
@@ -32,6 +33,7 @@ LLAMA_INDEX = Dialect(
             "provider": Source(
                 "@name",
                 pattern=r"^(OpenAI|AzureOpenAI|Anthropic|Gemini|GoogleGenAI|Bedrock|Mistral|Ollama|Cohere|Groq)",
+                values=PROVIDERS,
             ),
             "request_model": (
                 Source("model_dict.model_name", event=_START),

@@ -19,6 +19,7 @@ OPENINFERENCE = Dialect(
     name="openinference",
     about="openinference-instrumentation-* (Python, JavaScript)",
     detect=Detect(keys=("openinference.span.kind",), scopes=("openinference.*", "@arizeai/openinference-*")),
+    input_tokens="inclusive",  # measured: -openai, -anthropic, -litellm
     fields=together(
         {
             "operation": Source("openinference.span.kind", values=SPAN_KINDS),
@@ -28,7 +29,7 @@ OPENINFERENCE = Dialect(
                 Source(
                     "@name",
                     pattern=r"^(OpenAI|AzureOpenAI|Anthropic|Mistral|Cohere|Ollama|Groq|GoogleAI)",
-                    values={**PROVIDERS, "azureopenai": "azure.ai.openai", "googleai": "gcp.gemini"},
+                    values=PROVIDERS,
                 ),
             ),
             "request_model": (

@@ -59,7 +59,6 @@ TRACELOOP_WRAP = Dialect(
     detect=Detect(keys=("traceloop.span.kind", "traceloop.entity.input", "traceloop.entity.output")),
     fields={
         "operation": Source("traceloop.span.kind", values={**SPAN_KINDS, "task": "task"}),
-        "agent_name": (Source("gen_ai.agent.name"), Source("traceloop.workflow.name")),
     },
     content={
         "input": (
