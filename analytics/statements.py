@@ -94,6 +94,8 @@ def literal(value: Any) -> str:
             return f"DATE '{value.isoformat()}'"
         case str():
             return "'" + value.replace("'", "''") + "'"
+        case bytes():
+            return f"from_hex('{value.hex()}')"
         case list() | tuple():
             return "[" + ", ".join(literal(item) for item in value) + "]"
         case _:

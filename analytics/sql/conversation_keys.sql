@@ -6,7 +6,7 @@ WITH keyed AS (
     WHERE date BETWEEN $first_date::DATE - 1 AND $last_date::DATE + 1
 ),
 grouped AS (
-    SELECT tenant, conversation, max(start_time) FILTER (kept) AS page_time, list(DISTINCT trace_id) AS trace_ids,
+    SELECT tenant, conversation, max(start_time) FILTER (kept) AS page_time, list_sort(list(DISTINCT trace_id)) AS trace_ids,
         min(date) AS first_day, max(date) AS last_day
     FROM keyed
     GROUP BY tenant, conversation
