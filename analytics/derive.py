@@ -30,7 +30,7 @@ STATE = ("has_content", "reason", "merged_into", "fills")  # what was decided be
 RollUp = Callable[[pa.Table], dict[dt.date, pa.Table]]  # signed calls (column `sign` +1 / -1) -> rollup rows by day
 
 
-_NO_SPANS = SPANS.append(pa.field("date", pa.date32())).empty_table()
+_NO_SPANS = pa.Table.from_batches([], SPANS.append(pa.field("date", pa.date32())))  # empty_table() imports pandas
 
 
 @dataclass(slots=True)

@@ -276,7 +276,7 @@ def _fill_tables(
 def _allowed(rows: pa.Table | None, schema: pa.Schema) -> pa.Table:
     """Exactly the columns of the allowlist, whatever the store sent."""
     if rows is None:
-        return schema.empty_table()
+        return pa.Table.from_batches([], schema)
     columns = [
         rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(len(rows), f.type) for f in schema
     ]

@@ -49,7 +49,7 @@ class ContentWriter:
     def seal(self, tenant: str, day: dt.date, items: Iterable[Item]) -> tuple[pa.Table, dict[bytes, Location]]:
         """(rows of the content table, content_id -> location). With mode `none` nothing is stored."""
         if self._mode == "none":
-            return CONTENT.empty_table(), {}
+            return pa.Table.from_batches([], CONTENT), {}
         rows: dict[str, list[object]] = {name: [] for name in CONTENT.names}
         located: dict[bytes, Location] = {}
         for block in self._blocks(sorted(items, key=lambda item: item.order)):

@@ -76,7 +76,7 @@ class _Repacker:
         files = self._lake.manifest.files_of(table, self._day.isoformat())
         self.removed += [f.path for f in files]
         parts = [read_table(self._lake.data, f).cast(TABLES[table]) for f in files]
-        return pa.concat_tables(parts) if parts else TABLES[table].empty_table()
+        return pa.concat_tables(parts) if parts else pa.Table.from_batches([], TABLES[table])
 
     def keep(self, table: str) -> None:
         paths = {f.path for f in self._lake.manifest.files_of(table, self._day.isoformat())}
