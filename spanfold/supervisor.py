@@ -22,7 +22,7 @@ PARENT_VARIABLE = "SPANFOLD_PARENT"
 YOUNG_SECONDS = 5.0  # a part that lives longer was not in a crash loop
 FREE_RESTARTS = 3
 LONGEST_WAIT = 30.0
-LONGEST_WAIT_AFTER_SIGNAL = 1.0  # someone, or the kernel, killed it: it did not fail by itself
+LONGEST_WAIT_AFTER_SIGNAL = 0.25  # someone, or the kernel, killed it: it did not fail by itself, and lag grows
 STOP_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
 

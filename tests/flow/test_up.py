@@ -267,9 +267,9 @@ def test_data_before_after_or_in_the_environment(tmp_path: Path) -> None:
 
 
 def test_backoff() -> None:
-    """The first three restarts are at once; then waits double to half a minute, or to a second for killed parts."""
+    """The first three restarts are at once; then waits double to half a minute, or a quarter second for killed parts."""
     assert [backoff(n, 1) for n in range(1, 12)] == [0, 0, 0, 0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert [backoff(n, -9) for n in range(1, 8)] == [0, 0, 0, 0.5, 1, 1, 1]
+    assert [backoff(n, -9) for n in range(1, 8)] == [0, 0, 0, 0.25, 0.25, 0.25, 0.25]
 
 
 def test_a_crash_loop_is_visible(tmp_path: Path) -> None:
