@@ -32,15 +32,24 @@ UNITS = {  # unit as stated -> how many tokens (or requests) a price is for
 class Stated(Protocol):
     """A price override as the control plane keeps it (state/price_overrides.py)."""
 
-    provider: str
-    model_pattern: str
-    bucket: str
-    price: Decimal | None
-    unit: str
-    currency: str
-    valid_from: dt.datetime
-    known_from: dt.datetime | None
-    source: str
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model_pattern(self) -> str: ...
+    @property
+    def bucket(self) -> str: ...
+    @property
+    def price(self) -> Decimal | None: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def currency(self) -> str: ...
+    @property
+    def valid_from(self) -> dt.datetime: ...
+    @property
+    def known_from(self) -> dt.datetime | None: ...
+    @property
+    def source(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from spanfold.analytics import query_gate
 from spanfold.analytics.errors import QueryRefused
 
 SECONDS = 60.0
@@ -33,13 +34,8 @@ def run(snapshot: Path, data: Path, text: str, *, limit: int | None = None, seco
 
 
 def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Raises QueryRefused unless the text is exactly one SELECT."""
-    try:
-        statements = connection.extract_statements(text)
-    except duckdb.Error as error:
-        raise QueryRefused(str(error)) from error
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise QueryRefused(QueryRefused.__doc__)
+    """Raises QueryRefused unless the text is one SELECT that only reads the published views."""
+    query_gate.check(connection, text)
 
 
 def confine(connection: duckdb.DuckDBPyConnection, snapshot: Path, data: Path) -> None:

@@ -18,7 +18,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from spanfold import query_frames, query_gate, query_sandbox
+from spanfold import query_frames, query_sandbox
+from spanfold.analytics import query_gate
+from spanfold.analytics.errors import QueryRefused
 
 PLACE = ("date", "tenant", "message_id", "content_id")  # what the caller needs to find a message's words
 BATCH_ROWS = 2048
@@ -59,9 +61,9 @@ def main() -> None:
     try:
         _answer(caller, question)
     except Exception as error:
-        kinds = {query_gate.Refused: "refused", duckdb.InterruptException: "late"}
+        kinds = {QueryRefused: "refused", duckdb.InterruptException: "late"}
         kind = next((name for known, name in kinds.items() if isinstance(error, known)), "failed")
-        message = str(error) if isinstance(error, query_gate.Refused | duckdb.Error) else type(error).__name__
+        message = str(error) if isinstance(error, QueryRefused | duckdb.Error) else type(error).__name__
         if isinstance(error, duckdb.OutOfMemoryException):
             message = message.splitlines()[0]  # the rest is advice for who runs the database
         caller.say(b"E", json.dumps({"kind": kind, "message": _without_paths(message, question)}).encode())

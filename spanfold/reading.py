@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from spanfold import query_client, query_gate
+from spanfold import query_client
+from spanfold.analytics import query_gate
 from spanfold.analytics.content import message_words
 from spanfold.analytics.queries import Reader
 from spanfold.analytics.snapshots import Snapshots
@@ -64,10 +65,7 @@ def run_sql(
 
 def check_condition(data: Path, condition: str) -> None:
     """Raises QueryRefused unless this is one condition on the columns of `calls`."""
-    try:
-        query_gate.check_condition(Snapshots(data).newest().cursor(), condition)
-    except query_gate.Refused as error:
-        raise query_client.QueryRefused(str(error)) from error
+    query_gate.check_condition(Snapshots(data).newest().cursor(), condition)
 
 
 def _words_of(cursor: Any, keyring: Keyring | None) -> Callable[[pa.Table], pa.Array]:

@@ -54,7 +54,7 @@ def _documents(view: View, rows: Sequence[Row], *, content: bool) -> list[Row]:
         call = calls.get(row["span_id"])
         document = _span(row, secret)
         if content:
-            document |= _lists(contexts.get((key, "input")), contexts.get((key, "output")), call or row)
+            document |= _lists(contexts.get((key, "input")), contexts.get((key, "output")), call)
         document["call"] = call
         document["price"] = _price(view, row) if call else []
         document["logs"] = [log for log in logs if log["span_id"] == row["span_id"]]
@@ -77,12 +77,14 @@ def _span(row: Row, secret: Mapping[str, Any]) -> Row:
     return document
 
 
-def _lists(given: unfold.Context | None, said: unfold.Context | None, call: Row) -> Row:
+def _lists(given: unfold.Context | None, said: unfold.Context | None, call: Row | None) -> Row:
+    """The content lists of the OTel GenAI schemas. What a tool or a retrieval gave has no finish reason."""
+    said_by_others = [m.body for m in said.messages if m.body] if said and call is None else None
     return {
         INSTRUCTIONS: unfold.instructions(given.system) if given else None,
         TOOLS: unfold.definitions(given.tools) if given else None,
         INPUT: input_messages(given),
-        OUTPUT: output_messages(said, call),
+        OUTPUT: said_by_others if call is None else output_messages(said, call),
     }
 
 

@@ -60,7 +60,7 @@ def print_trace(trace: Row) -> None:
 
 def _line(span: Row, depth: int) -> tuple[object, ...]:
     call = span["call"] or {}
-    name = "\u00a0\u00a0" * depth + clean(span["name"])
+    name = "· " * depth + clean(span["name"])
     model = span["response_model"] or span["request_model"]
     usage = (call.get("input_tokens"), call.get("output_tokens"), call.get("cost"))
     return (name, span["status"], round(span["duration_ms"], 1), model, *usage, span["span_id"])

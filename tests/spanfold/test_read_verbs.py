@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from spanfold.analytics.errors import QueryRefused
 from spanfold.cli import cli
 from spanfold.errors import SpanfoldError
-from spanfold.query_client import QueryRefused
 from tests.spanfold.conftest import ANSWER, EVIL, LONG, QUESTION, lines, message
 
 CALLS = ["000000000000000b", "000000000000000c", "0000000000000015"]
@@ -156,6 +156,8 @@ def test_show_text_is_only_text(filled: Path) -> None:
         assert "POST /chat red link gnp.exe" in text
         assert not set(text) & {"\x1b", "\x07", "\u202e"}
     assert EVIL in json.loads(run(filled, "show", f"{10:016x}", "--json").stdout)["name"]
+    trace = run(filled, "show", f"{1:032x}").stdout
+    assert "· chat" in trace
     assert "Four, canary-7731." in run(filled, "show", f"{11:016x}").stdout
 
 

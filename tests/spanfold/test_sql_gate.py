@@ -14,7 +14,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from spanfold import query_gate
+from spanfold.analytics import errors as analytics_errors
+from spanfold.analytics import query_gate
 from spanfold.query_client import Limits, Query, QueryError, QueryFailed, QueryRefused, QueryTooSlow
 
 MESSAGES = 5000
@@ -128,7 +129,10 @@ def test_select_runs(data: Path, text: str, expected: list[dict[str, object]]) -
 ])  # fmt: skip
 def test_everything_else_is_refused(data: Path, text: str) -> None:
     """Whatever is not one reading SELECT over the published views is refused by the gate alone."""
-    with duckdb.connect(str(data / "v1.duckdb"), read_only=True) as connection, pytest.raises(query_gate.Refused):
+    with (
+        duckdb.connect(str(data / "v1.duckdb"), read_only=True) as connection,
+        pytest.raises(analytics_errors.QueryRefused),
+    ):
         query_gate.check(connection, text.format(data=str(data).replace("'", "''")))
 
 
@@ -164,7 +168,8 @@ def test_the_fences_behind_the_gate_hold(data: Path, text: str) -> None:
     """Text that slipped through the gate would still meet the connection's settings and the process's own limits."""
     script = (
         "import json, os, sys\n"
-        "from spanfold import query_gate, query_process\n"
+        "from spanfold import query_process\n"
+        "from spanfold.analytics import query_gate\n"
         "query_gate.check = lambda connection, text: None\n"
         "query_process.main()\n"
     )

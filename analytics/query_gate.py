@@ -1,8 +1,8 @@
 """Which SQL text a user may run: exactly one SELECT over the public views, judged on DuckDB's own parse tree.
 
-The first of three fences; the sandbox settings of the connection and of the process stand behind it. The type of the
-statement is not enough: DuckDB 2.0 calls `WITH x AS (COPY ... TO ...) SELECT` a SELECT. So every node of the tree must
-be of a kind that only reads, every table must be known, and every table function must be on a list.
+The first of three fences: behind it stand the settings of the connection and, in `spanfold sql`, the limits of the
+process. The type of the statement is not enough: DuckDB 2.0 calls `WITH x AS (COPY ... TO ...) SELECT` a SELECT. So
+every node of the tree must be of a kind that only reads, every table known, every table function on a list.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import duckdb
+
+from spanfold.analytics.errors import QueryRefused
 
 SCHEMAS = {"main", "lake", "book", "meta", "temp"}  # all of a snapshot: "copy as SQL" names its steps too
 READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
@@ -26,52 +28,48 @@ MAX_TEXT = 100_000
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_ ]*\Z")  # nothing that could name a file
 
 
-class Refused(Exception):
-    """The text may not run; the message says why, in words for its author."""
-
-
 def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Raise Refused unless `text` is one statement that only reads the snapshot attached to `connection`."""
+    """Raise QueryRefused unless `text` is one statement that only reads the snapshot attached to `connection`."""
     if len(text) > MAX_TEXT:
-        raise Refused(f"the query is longer than {MAX_TEXT} characters")
+        raise QueryRefused(f"the query is longer than {MAX_TEXT} characters")
     try:
         statements = connection.extract_statements(text)
     except duckdb.Error as error:
-        raise Refused(str(error)) from error
+        raise QueryRefused(str(error)) from error
     if len(statements) != 1:
-        raise Refused(f"the text holds {len(statements)} statements: give exactly one SELECT")
+        raise QueryRefused(f"the text holds {len(statements)} statements: give exactly one SELECT")
     if statements[0].type != duckdb.StatementType.SELECT:
         kind = str(statements[0].type).rsplit(".", 1)[-1]
-        raise Refused(f"only SELECT is allowed here, this is {kind}")
+        raise QueryRefused(f"only SELECT is allowed here, this is {kind}")
     tree = _parse(connection, text)
     _check_tree(tree["statements"], _tables(connection))
 
 
 def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
-    """Raise Refused unless `condition` is one condition on the columns of `calls`, and nothing beside it."""
+    """Raise QueryRefused unless `condition` is one condition on the columns of `calls`, and nothing beside it."""
     text = f"SELECT 1 FROM calls WHERE (\n{condition}\n)"
     if not condition.strip():
-        raise Refused("the condition is empty")
+        raise QueryRefused("the condition is empty")
     check(connection, text)
     statements = _parse(connection, text)["statements"]
     query = statements[0]["node"]
     beside = ("modifiers", "group_expressions", "having", "qualify", "sample")
     closed = query["type"] == "SELECT_NODE" and query["from_table"].get("table_name") == "calls"
     if not closed or any(query.get(name) for name in beside) or query["cte_map"]["map"]:
-        raise Refused("the condition must be one expression, such as status = 'error' AND cost > 0.01")
+        raise QueryRefused("the condition must be one expression, such as status = 'error' AND cost > 0.01")
     try:
         connection.sql(text)
     except duckdb.Error as error:
-        raise Refused(str(error)) from error
+        raise QueryRefused(str(error)) from error
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, text: str) -> Any:
     try:
         tree = json.loads(connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchall()[0][0])
     except RecursionError:
-        raise Refused("the query is nested too deeply") from None
+        raise QueryRefused("the query is nested too deeply") from None
     if tree["error"]:
-        raise Refused(str(tree.get("error_message", "the query could not be read")))
+        raise QueryRefused(str(tree.get("error_message", "the query could not be read")))
     return tree
 
 
@@ -88,19 +86,19 @@ def _check_tree(tree: Any, tables: set[tuple[str, str]]) -> None:
     nodes = list(_nodes(tree))
     own = {name for node in nodes for name in _cte_names(node)}
     if bad := sorted(name for name in own if not _IDENTIFIER.match(name)):
-        raise Refused(f"{bad[0]!r} is not a plain name for a part of a query")
+        raise QueryRefused(f"{bad[0]!r} is not a plain name for a part of a query")
     for node in nodes:
         kind = node.get("type")
         if isinstance(kind, str) and kind.endswith("_NODE") and kind not in READING_NODES:
-            raise Refused("only SELECT is allowed here, also inside WITH")
+            raise QueryRefused("only SELECT is allowed here, also inside WITH")
         if kind == "BASE_TABLE":
             _check_table(node, tables, own)
         elif kind == "TABLE_FUNCTION":
             name = str(node["function"]["function_name"]).lower()
             if name not in TABLE_FUNCTIONS:
-                raise Refused(f"the table function {name} is not allowed here")
+                raise QueryRefused(f"the table function {name} is not allowed here")
         elif "function_name" in node and str(node["function_name"]).lower() in LEAKING_FUNCTIONS:
-            raise Refused(f"the function {node['function_name']} is not allowed here")
+            raise QueryRefused(f"the function {node['function_name']} is not allowed here")
 
 
 def _check_table(node: dict[str, Any], tables: set[tuple[str, str]], own: set[str]) -> None:
@@ -111,7 +109,7 @@ def _check_table(node: dict[str, Any], tables: set[tuple[str, str]], own: set[st
     else:
         known = (schema, name) in tables
     if not known:
-        raise Refused(f"there is no table or view {'.'.join(path)!r} here: `SHOW TABLES` lists them")
+        raise QueryRefused(f"there is no table or view {'.'.join(path)!r} here: `SHOW TABLES` lists them")
 
 
 def _cte_names(node: dict[str, Any]) -> list[str]:
