@@ -18,6 +18,7 @@ _SAID = frozenset((  # keys of an object whose values are content or stand in co
 ))  # fmt: skip
 
 
+_TOOL_LISTS = dict.fromkeys(("tools", "functions", "functionDeclarations", "function_tools", "output_tools"))
 _TOOL_NAME = re.compile(r"[\w.:/-]{1,128}")
 
 
@@ -79,10 +80,9 @@ def read_tools(value: Any) -> list[dict[str, Any]]:
     """Tool definitions as `{"type": "function", "name", "description"?, "parameters"?}`; other kinds as they are."""
     value = opened(value)
     if isinstance(value, dict):
-        inner = next(
-            (value[k] for k in ("tools", "functions", "functionDeclarations") if isinstance(value.get(k), list)), None
-        )
-        value = inner if inner is not None else [value] if "name" in value or "function" in value else _named(value)
+        inner = [entry for key in _TOOL_LISTS if isinstance(value.get(key), list) for entry in value[key]]
+        named = "name" in value or "function" in value
+        value = inner or ([] if value.keys() & _TOOL_LISTS.keys() else [value] if named else _named(value))
     found = []
     for entry in value if isinstance(value, list) else []:
         found += _definitions(opened(entry))

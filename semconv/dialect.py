@@ -47,7 +47,7 @@ class DialectError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Source:
     """One place a column may come from. `key` is an attribute key (a `*` in it stands for one name between dots), or
-    `@name`, `@scope` (of the span itself), `@model` (the model known so far).
+    `@name`, `@scope` (of the span itself).
 
     `path` leads into the value where it is JSON: names and positions separated by `/`, `*` for every list element.
     `pattern` takes the first group of a regular expression out of a text. `values` maps lower-cased texts (globs
@@ -126,7 +126,6 @@ class Dialect:
     input_tokens: str = ""
     output_tokens: str = ""
     providers: tuple[str, ...] = ()
-    containers: tuple[str, ...] = ()  # operations (or raw values of them) that wrap calls in this dialect
     labels: bool = True  # False: fills columns, but does not name the span's dialect
     guarded: bool = False  # True: its keys are common words, so they are read on spans of this dialect only
 

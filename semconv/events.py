@@ -80,7 +80,9 @@ def safe_piece(*given: Any) -> LogContent | None:
 
 def _single(rule: EventMessage, body: Any, attributes: Mapping[str, Any], row: int, source: str) -> LogContent | None:
     value, keys, used_body = opened(body), frozenset[str](), body is not None
-    if value in (None, "", {}):
+    if rule.path and not (isinstance(value, dict) and reach(value, rule.path) is not None):
+        value, keys, used_body = attributes, frozenset((rule.path,)), False  # a body that only names the event
+    elif value in (None, "", {}):
         value = {key: entry for key, entry in attributes.items() if key not in _OUTSIDE}
         keys, used_body = frozenset(value), False
     if rule.path:

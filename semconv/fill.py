@@ -283,9 +283,8 @@ def _as_text(value: Any) -> str | None:
 
 def _as_flag(source: Source, value: Any) -> bool | None:
     """A flag from a boolean, "true" or "false", or through the source's value map."""
-    text = str(value).lower() if isinstance(value, bool | str) else ""
-    text = source.values.get(text, text)
-    return {"true": True, "false": False}.get(text)
+    text = change(source, str(value)) if isinstance(value, bool | str) else None
+    return {"true": True, "false": False}.get((text or "").lower())
 
 
 def as_number(value: Any) -> float | None:

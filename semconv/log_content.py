@@ -17,7 +17,7 @@ from spanfold.semconv.value_columns import Rows
 
 def normalise_logs(batch: LogBatch, dialects: Dialects = DIALECTS) -> list[LogContent]:
     """The pieces of content in a batch of log records; records of no span, and those that say nothing, are left out."""
-    names = event_names(batch)
+    names = event_names(batch, dialects)
     rows = np.array([row for row, name in enumerate(names) if name in dialects.event_names], np.int64)
     if not len(rows):
         return []
@@ -41,12 +41,13 @@ def normalise_logs(batch: LogBatch, dialects: Dialects = DIALECTS) -> list[LogCo
     return out
 
 
-def event_names(batch: LogBatch) -> list[str | None]:
-    """The event name of every record: the field of new SDKs, the attribute `event.name` of old ones."""
+def event_names(batch: LogBatch, dialects: Dialects) -> list[str | None]:
+    """The event name of every record: the field of new SDKs, or the attribute `event.name` of old ones. Where both
+    stand, the one that a table knows (Rust's tracing puts the place in the source into the field)."""
     names: list[str | None] = batch.columns["event_name"].to_pylist()
     rows, texts = batch.attributes.strings("event.name")
     for row, text in zip(rows.tolist(), texts.to_pylist(), strict=True):
-        names[row] = names[row] or text
+        names[row] = text if text in dialects.event_names else names[row] or text
     return names
 
 

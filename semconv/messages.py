@@ -109,6 +109,13 @@ def _inside(item: Message, role: str) -> tuple[Message | None, str]:
     return None, role
 
 
+def _implied(item: Mapping[str, Any]) -> str | None:
+    """Whose a message is that lost its role: only assistants call tools, only tools answer calls."""
+    if item.get("tool_calls") or item.get("function_call"):
+        return "assistant"
+    return "tool" if item.get("tool_call_id") else None
+
+
 def _kind(item: Mapping[str, Any]) -> str | None:
     kind = item.get("type")
     return kind if isinstance(kind, str) else None
@@ -125,7 +132,7 @@ def _of_dict(item: Message, role: str) -> Message | None:
         part = repair_part(item)
         return _built(_role_of_item(kind, part, role), [part], None) if part else None
     parts = _content_parts(item)
-    stated = _role(stated or role)
+    stated = _role(stated or _implied(item) or role)
     if not parts and not _says_something(item):
         return None
     call_id = item.get("tool_call_id") or (item.get("id") if stated == "tool" else None)

@@ -21,6 +21,7 @@ ANNOTATIONS = frozenset((  # never part of what was said: they may differ when t
     "provider_options", "provider_metadata", "provider_name", "provider_details", "annotations", "logprobs", "index",
     "status", "phase", "caller", "finish_reason", "timestamp", "prompt_cache_breakpoint",
 ))  # fmt: skip
+_SCRUBBED = re.compile(r"\[Scrubbed due to '[^']*'\]")  # Logfire put this where the words were
 _DATA_URL = re.compile(r"^data:([^;,]*)((?:;[^;,]*)*),", re.I)
 
 
@@ -89,7 +90,7 @@ def repair_part(part: Any) -> Part | None:
     if part is None:
         return None
     if not isinstance(part, dict):
-        return text_part(part)
+        return _text({"text": part})
     kind = part.get("type") or part.get("block_type") or part.get("kind")
     if isinstance(kind, str) and (read := _BY_TYPE.get(kind.replace("-", "_"))):
         return read(part)
@@ -133,6 +134,8 @@ def _text(part: Part) -> Part | None:
                 text = text["value"]  # OpenAI assistants: {"text": {"value": "...", "annotations": []}}
             if part.get("thought") is True:
                 return {"type": "reasoning", "content": str(text)}
+            if isinstance(text, str) and _SCRUBBED.fullmatch(text):
+                return {"type": "generic", "generic_type": "scrubbed", "note": text}
             return text_part(text)
     return None
 
@@ -257,6 +260,7 @@ _BY_KEY: dict[str, Callable[[Part], Part | None]] = {
     "origin": _haystack_result,
     "text": _text,
     "thinking": _reasoning,
+    "content": lambda part: _text(part) if isinstance(part["content"], str) else _kept(part),
 }
 
 

@@ -31,6 +31,11 @@ OPENINFERENCE = Dialect(
                     pattern=r"^(OpenAI|AzureOpenAI|Anthropic|Mistral|Cohere|Ollama|Groq|GoogleAI)",
                     values=PROVIDERS,
                 ),
+                Source(
+                    "@scope",
+                    pattern=r"(openai|anthropic|mistralai|groq|bedrock|vertexai|google_genai)",
+                    values=PROVIDERS,
+                ),
             ),
             "request_model": (
                 Source("llm.invocation_parameters", path="model"),

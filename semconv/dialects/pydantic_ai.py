@@ -43,7 +43,7 @@ PYDANTIC_AI = Dialect(
         ),
         "tools": (
             Content("gen_ai.tool.definitions", "tools"),
-            Content(_PARAMETERS, "tools", path="function_tools"),
+            Content(_PARAMETERS, "tools"),
         ),
     },
 )

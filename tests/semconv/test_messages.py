@@ -207,9 +207,9 @@ def test_requests_of_providers_give_all_sides() -> None:
 
 scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=20)
 keys = st.sampled_from(
-    ["role", "content", "parts", "type", "text", "tool_calls", "function", "name", "arguments", "id", "message", "kwargs",
-     "data", "input", "output", "toolUse", "functionCall", "image_url", "source", "messages", "lc", "blocks",
-     "response"]
+    ["role", "content", "parts", "type", "text", "tool_calls", "function", "name", "arguments", "id", "message",
+     "kwargs", "data", "input", "output", "toolUse", "functionCall", "image_url", "source", "messages", "lc",
+     "blocks", "response"]
 ) | st.text(max_size=8)  # fmt: skip
 types = st.sampled_from(
     ["text", "tool_use", "tool_result", "image", "human", "reasoning", "function_call", "file", "user"]

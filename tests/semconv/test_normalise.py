@@ -348,6 +348,19 @@ def test_a_details_record_says_whole_sides() -> None:
         assert sides(assemble(order)) == {"input": [USER], "output": [SAID]}
 
 
+def test_agent_clis_say_prompts_and_answers_in_attributes_of_events() -> None:
+    """Claude Code names the event in its body, Codex the source line in the record's own name; both are understood."""
+    claude = [
+        _log("user_prompt", "claude_code.user_prompt", attribute=True, prompt="Hi", time=1),
+        _log("assistant_response", "claude_code.assistant_response", attribute=True, response="Hello", time=2),
+    ]
+    assert sides(assemble(normalise_logs(decode_logs([log_request(*claude)])))) == {"input": [USER], "output": [SAID]}
+    codex = _log("event otel/src/events.rs:1200", **{"event.name": "codex.user_prompt", "prompt": "Hi"})
+    pieces = normalise_logs(decode_logs([log_request(codex)]))
+    assert [piece.keys for piece in pieces] == [{"prompt"}]
+    assert sides(assemble(pieces)) == {"input": [USER]}
+
+
 def test_captured_logs_of_senders_hold_their_conversations() -> None:
     """Events captured from openai-v2 (one a message) and the official instrumentation (whole sides) are read."""
     legacy = normalise_logs(decode_logs(captured("official-openai-v2-legacy/tools-logs-*.pb")))
