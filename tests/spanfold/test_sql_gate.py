@@ -16,7 +16,9 @@ import pytest
 
 from spanfold.analytics import errors as analytics_errors
 from spanfold.analytics import query_gate
+from spanfold.analytics.queries import Reader
 from spanfold.query_client import Limits, Query, QueryError, QueryFailed, QueryRefused, QueryTooSlow
+from tests.analytics.test_queries import DAY_RANGE, NAMES, arguments
 
 MESSAGES = 5000
 
@@ -325,3 +327,11 @@ def test_queries_in_a_row_leave_nothing(data: Path) -> None:
             query.table()
         assert query._process.returncode is not None
     assert len(pids) == 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_copied_sql_passes_the_gate(filled: Path, name: str) -> None:
+    """What the screens give as "copy as SQL" runs in `spanfold sql` as well."""
+    view = Reader(filled).view()
+    with duckdb.connect(str(filled / "spanfold.duckdb"), read_only=True) as connection:
+        query_gate.check(connection, view.as_sql(name, DAY_RANGE, **arguments(name)))
