@@ -26,6 +26,7 @@ _CARD_WORDS = re.compile(
     r"card|credit|debit|visa|master|maestro|amex|payment|\bpan\b|\bcc\b|billing|carte|karte|tarjeta", re.I
 )
 _SSN_WORDS = re.compile(r"ssn|social.?sec|\bsin\b|tax.?id|\bitin\b", re.I)
+_ADDRESS_WORDS = re.compile(r"\bip|addr|host|client|server|dns|from|peer|://\Z", re.I)
 _IN_URL_LOGIN = re.compile(r"://[^\s/@]*:\Z")
 
 # Issuer prefix -> lengths (ISO/IEC 7812; public BIN tables). `True` = believed without a word near it.
@@ -147,6 +148,8 @@ def ip_address(value: str, before: str, after: str) -> list[tuple[int, int]]:
         version = re.search(r"(?:\bv|versions?|releases?|build|[=~<>!^]=|@)[\s:=\"']*\Z", before, re.I)
         if dotted or version or text.endswith(".0.0") or text.startswith(("255.", "0.")):
             return []
+        if len(text) == 7 and not _ADDRESS_WORDS.search(before):
+            return []  # 7.9.2.2 is a section more often than a host
     elif re.search(r"[\w:.]\Z", before) or re.match(r"[\w:]", after):
         return []
     return [(0, len(text))]

@@ -175,6 +175,9 @@ _Run = list[tuple[dict[str, Any], str, bool]]  # text parts so far, the key of t
 
 def _with_runs(node: Sequence[Any]) -> Iterator[tuple[Any, _Run | None]]:
     """The items of a list, each with the run of neighbouring text parts that ends with it, if it is in one."""
+    if len(node) < 2:
+        yield from ((item, None) for item in node)
+        return
     run: _Run = []
     keys = [_text_key(item) for item in node]
     for i, item in enumerate(node):

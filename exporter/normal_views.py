@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 import unicodedata
 import zlib
@@ -31,7 +32,8 @@ _DASHES = r"\x{2010}-\x{2015}\x{2043}\x{2212}\x{FE58}\x{FE63}\x{FF0D}"
 _LOOK_ALIKES = "аеорсухіјѕһԁԛԝАВЕКМНОРСТХУЅІЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧονραι"
 _MEANT = "aeopcyxijshdqwABEKMHOPCTXYSIJABEZHIKMNOPTYXovpai"
 _BASE64_GROUP = r"[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_\-]"  # three ASCII characters
-_BASE64 = rf"(?:(?:{_BASE64_GROUP}){{3}}|H4sI[A-Za-z0-9+/_\-]{{16}})"
+_BASE64_TAIL = r"[I-Za-f][C-HS-Xi-nyz0-3][A-Za-z0-9+/_\-]?="
+_BASE64 = rf"(?:(?:{_BASE64_GROUP}){{3}}(?:{_BASE64_GROUP}|{_BASE64_TAIL})|H4sI[A-Za-z0-9+/_\-]{{16}})"
 
 # Looks for any disguise in one pass over all texts (RE2). Weak on purpose: what it finds is looked at closely.
 DISGUISES = (
@@ -48,6 +50,7 @@ _ESCAPES = re2.compile(
     r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[nrt/]|(?:%[0-9A-Fa-f]{2})+|&#\d{2,4};|&#[xX][0-9A-Fa-f]{2,4};"
     rf"|{_BASE64}[A-Za-z0-9+/_\-]*={{0,2}}"
 )
+_COMPATIBLE = ((0xA0, 0x3400), (0xA000, 0xAC00), (0xF900, 0x10000), (0x1D400, 0x1D800), (0x1F100, 0x1F1AA))
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t", "/": "/"}
 _IMAGE = re.compile(r"data:(?:image|audio|video|font)/[\w.+\-]{1,40}(?:;[\w=\-]{1,40}){0,3};base64,\Z")
 _BREAKS = re.compile(rf"\r?\n|{CHUNK_BREAK}")
@@ -83,25 +86,29 @@ class View:
         return edits[at] if at >= 0 else None
 
 
-def views_of(text: str) -> Iterator[View]:
-    """The text itself, then each disguise taken off, then all of it with line breaks taken out."""
+def views_of(text: str, *, disguised: bool = True) -> Iterator[View]:
+    """The text itself, then each disguise taken off, then all of it with line breaks taken out.
+
+    `disguised`: whether DISGUISES was seen in the text; without it there is only the line breaks to take out.
+    """
     plain = View(text)
     yield plain
-    if not text.isascii():
+    if disguised and not text.isascii():
         pattern, table = _folding()
         folded = _edited(plain, (m.span() for m in pattern.finditer(text)), lambda start, end: table[text[start]])
         if folded is not None:
             plain = folded
             yield plain
     yield from _without_breaks(plain)  # before decoding too: a key may hold what looks like base64
-    for depth in range(_MAX_DEPTH):
+    encoded = plain
+    for _ in range(_MAX_DEPTH if disguised else 0):
         decoded = _decoded(plain)
         if decoded is None:
-            if depth:
-                yield from _without_breaks(plain)
-            return
+            break
         plain = decoded
         yield plain
+    if plain is not encoded:
+        yield from _without_breaks(plain)
 
 
 def _without_breaks(view: View) -> Iterator[View]:
@@ -165,7 +172,7 @@ def _folding() -> tuple[re.Pattern[str], dict[str, str]]:
     """What folds to ASCII: compatibility forms, other digits, odd spaces and dashes, letters that look alike."""
     table = {chr(c): "" for c in _code_points(_ZERO_WIDTH)}
     table |= {chr(c): " " for c in _code_points(_SPACES)} | {chr(c): "-" for c in _code_points(_DASHES)}
-    for code in (*range(0xA0, 0xD800), *range(0xF900, 0x10000), *range(0x1D400, 0x1D800), *range(0x1F100, 0x1F1AA)):
+    for code in itertools.chain(*itertools.starmap(range, _COMPATIBLE)):
         char = chr(code)
         if char in table:
             continue

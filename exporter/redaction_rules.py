@@ -96,7 +96,7 @@ BUILT_IN: tuple[Rule, ...] = (
     Rule("ipv6", r"(?i:\b(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7})", "ip", "[IP]"),
     Rule(
         "email",
-        r"[\p{Latin}0-9._%+'\-]{1,64}@(?:[\p{Latin}0-9](?:[\p{Latin}0-9\-]{0,61}[\p{Latin}0-9])?\.){1,8}(?:xn--[a-z0-9\-]{2,30}|\p{Latin}{2,24})",
+        r"[\p{Latin}0-9._%+'\-]+@(?:[\p{Latin}0-9\-]+\.)+(?:xn--[a-z0-9\-]+|\p{Latin}{2,24})",
         "email", "[EMAIL]",
     ),
     Rule("phone", r"[+(]{0,2}\d(?:[ \t\-./()]{0,3}\d){6,24}", "phone", "[PHONE]"),
@@ -110,15 +110,17 @@ def _spread(literal: str) -> str:
 
 _GAP = r"(?:[ \t\r\n\-]|\\n){0,3}"  # between digits of a number, split over lines or not
 _PHONE_GAP = r"(?:[ \t\r\n\-./()]|\\n){0,3}"
+_START = r"(?:^|[^0-9A-Za-z.]|\\[nrt])"  # of a number: not inside a hex id or a decimal
 _SEPARATOR = r"(?:\s?[ \-]\s?|\\n)"
-_PHONE_WORDS = (
-    "phone|tel|mobile|fax|whatsapp|sms|msisdn|hotline|t[eé]l|电话|手机|電話|call|reach|ring|dial|contact|text me"
-    "|answering|cell|number|pager"
+_STRONG_PHONE_WORDS = (
+    r"phone|\btel\b|_tel\b|mobile|\bfax|whatsapp|\bsms|msisdn|hotline|t[eé]l[eé]f|handynummer|电话|手机|電話"
 )
-SEVEN_DIGITS = rf"\d(?:{_PHONE_GAP}\d){{6}}"  # what the rules of NUMBERS have in common
+_WEAK_PHONE_WORDS = r"\b(?:call|reach|ring|dial|contact|text me|answering|cell|number|pager)\b"
+_GROUPED_DIGITS = r"\d{1,5}\)?[ \-./]{1,2}\(?\d{2}"
+SEVEN_DIGITS = rf"{_START}\d(?:{_PHONE_GAP}\d){{6}}"
 NUMBERS = frozenset({"card", "ssn", "phone"})
-_IBAN_COUNTRIES = (
-    "A[DELTZ]|B[AEGHIRY]|C[HRYZ]|D[EJKO]|E[EGS]|F[IKOR]|G[BEILRT]|H[NRU]|I[ELQST]|JO|K[WZ]|L[BCITUVY]|M[CDEKNRTU]"
+_IBAN_COUNTRIES = (  # but those that a hex id may begin with: their accounts have digits only
+    "A[LTZ]|B[GHIRY]|C[HRYZ]|D[JKO]|E[GS]|F[IKOR]|G[BEILRT]|H[NRU]|I[ELQST]|JO|K[WZ]|L[BCITUVY]|M[CDEKNRTU]"
     "|N[ILO]|OM|P[KLST]|QA|R[OSU]|S[ACDEIKMOTV]|T[LNR]|UA|V[AG]|XK|YE"
 )
 _KEY_STARTS = (
@@ -147,8 +149,11 @@ PREFILTERS: dict[str, str] = {
     "password": (
         rf"(?i:{_SECRET_KEYS}|token)\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?[^\s\"'`,;&)}}\]<>\\]{{6}}"
     ),
-    "iban": rf"(?:^|[^0-9A-Za-z])(?i:{_IBAN_COUNTRIES}){_GAP}\d{_GAP}\d(?:{_GAP}[A-Za-z0-9]){{11}}",
-    "card": rf"(?:^|[^0-9.])(?:[2-6]|1800|8[12])(?:{_GAP}\d){{10}}",
+    "iban": (
+        rf"{_START}(?i:{_IBAN_COUNTRIES}){_GAP}\d{_GAP}\d(?:{_GAP}[A-Za-z0-9]){{11}}"
+        rf"|{_START}(?i:A[DE]|B[AE]|DE|EE)(?:{_GAP}\d){{10}}"
+    ),
+    "card": rf"{_START}(?:[4-6](?:{_GAP}\d){{11}}|(?:[23]|1{_GAP}8|8)(?:{_GAP}\d){{13}})",
     "ssn": (
         rf"\d{_GAP}\d{_GAP}\d{_SEPARATOR}\d{_GAP}\d{_SEPARATOR}\d{_GAP}\d{_GAP}\d{_GAP}\d"
         r"|(?i:ssn|social|itin|tax)\D*\d{9}"
@@ -157,10 +162,10 @@ PREFILTERS: dict[str, str] = {
     "ipv6": r"(?i:[23][0-9a-f]{3}|f[cde][0-9a-f]{2}):[0-9a-f]{0,4}:",
     "email": r"[\p{Latin}0-9._%+'\-](?:\s|\\n)?@(?:[\p{Latin}0-9.\-]|[\r\n]|\\n)+\.",
     "phone": (
-        rf"\+(?:\s|\\n)?\d(?:{_PHONE_GAP}\d){{6}}|\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
+        rf"\+(?:\s|\\n)?\d(?:{_PHONE_GAP}\d){{6}}|{_START}(?:1[ .\-])?\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
         r"|\([2-9](?:\s|\\n)?\d(?:\s|\\n)?\d(?:\s|\\n)?\)"
-        r"|(?:00|011[ \-])[1-9]\d{0,2}[ \-.]\d|0[1-9]\d{1,3}\)? \d{2,4} \d{2,4}"
-        rf"|(?i:{_PHONE_WORDS})\D*{SEVEN_DIGITS}"
+        rf"|{_START}(?:(?:00|011[ \-])[1-9]\d{{0,2}}[ \-.]\d|0[1-9]\d{{1,3}}\)? \d{{2,4}} \d{{2,4}})"
+        rf"|(?i:{_STRONG_PHONE_WORDS})\D*\d(?:{_PHONE_GAP}\d){{6}}|(?i:{_WEAK_PHONE_WORDS})[^0-9\n]*{_GROUPED_DIGITS}"
         rf"|{SEVEN_DIGITS}[ \-]{{0,2}}\(?(?i:fax|mobile|phone|tel|office|home|work|cell|direct)"
     ),
 }  # fmt: skip

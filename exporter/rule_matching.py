@@ -59,29 +59,35 @@ class Matcher:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = [_compile(rule) for rule in rules]
         built_in = {rule.pattern: f"(?:{PREFILTERS[rule.name]})" for rule in BUILT_IN}
-        numbers = [built_in[rule.pattern] for rule in rules if rule.name in NUMBERS and rule.pattern in built_in]
-        others = [built_in.get(rule.pattern, f"(?:{rule.pattern})") for rule in rules]
-        others = [pattern for pattern in others if pattern not in numbers]
-        self._weak = [f"{DISGUISES}|{SEVEN_DIGITS}" if numbers else DISGUISES]
-        self._closer = [DISGUISES, *numbers]
+        weak = [built_in.get(rule.pattern, f"(?:{rule.pattern})") for rule in rules]
+        self._numbers = {
+            i: weak[i] for i, rule in enumerate(rules) if rule.name in NUMBERS and rule.pattern in built_in
+        }
+        others = [pattern for i, pattern in enumerate(weak) if i not in self._numbers]
         self._others = ["|".join(others[i : i + _PATTERNS_A_PASS]) for i in range(0, len(others), _PATTERNS_A_PASS)]
+        self._weakest = [f"{DISGUISES}|{SEVEN_DIGITS}" if self._numbers else DISGUISES]
 
     def candidates(self, array: pa.Array) -> Indices:
         """Indices of the texts in which a rule may hit; the others surely hold nothing."""
         seen = _seen(array, self._others)
-        weakly = np.flatnonzero(_seen(array, self._weak))
+        weakly = np.flatnonzero(_seen(array, self._weakest))
         if len(weakly):
-            seen[weakly[_seen(array.take(pa.array(weakly)), self._closer)]] = True
+            seen[weakly[_seen(array.take(pa.array(weakly)), [DISGUISES, *self._numbers.values()])]] = True
         return np.flatnonzero(seen)
 
     def hits(self, texts: Sequence[str]) -> list[list[Hit]]:
         """Disjoint hits of each text, in order."""
-        views = [(i, view) for i, text in enumerate(texts) for view in views_of(text)]
+        array = as_array(texts)
+        disguised, others = _seen(array, [DISGUISES]), _seen(array, self._others)
+        views = [(i, view) for i, text in enumerate(texts) for view in views_of(text, disguised=bool(disguised[i]))]
+        owners, viewed = np.array([i for i, _ in views], np.int64), as_array([view.text for _, view in views])
         found: list[list[tuple[View, Hit]]] = [[] for _ in texts]
-        array = as_array([view.text for _, view in views])
         for index, compiled in enumerate(self._rules):
-            for at in np.flatnonzero(_seen(array, [compiled.rule.pattern])).tolist():
-                i, view = views[at]
+            weak = self._numbers.get(index)
+            may = disguised | (others if weak is None else _seen(array, [weak]))
+            at = np.flatnonzero(may[owners])
+            at = at[_seen(viewed.take(pa.array(at)), [compiled.rule.pattern])]
+            for i, view in (views[k] for k in at.tolist()):
                 found[i] += ((view, Hit(start, end, index)) for start, end in _ranges(compiled, view.text))
         return [self._settle(text, pairs) for text, pairs in zip(texts, found, strict=True)]
 
@@ -142,26 +148,18 @@ def _ranges(compiled: _Compiled, text: str) -> Iterator[tuple[int, int]]:
         start, end = match.span(compiled.group)
         if start < 0:
             start, end = match.span()
-        ranges = [(start, end)]
+        first, last = (start, end) if plain else (_characters(data, start), _characters(data, end))
+        ranges = [(first, last)]
         if compiled.detector is not None:
-            ranges = [(start + a, start + b) for a, b in _ask(compiled.detector, data, start, end)]
-        yield from ranges if plain else [(_characters(data, a), _characters(data, b)) for a, b in ranges]
+            before, after = text[max(0, first - CONTEXT) : first], text[last : last + CONTEXT]
+            ranges = [(first + a, first + b) for a, b in compiled.detector(text[first:last], before, after)]
+        yield from ranges
         if ranges:
-            position = max(ranges[-1][1], match.start() + 1)
+            done = ranges[-1][1]
+            position = max(done if plain else len(text[:done].encode("utf-8", "replace")), match.start() + 1)
         else:
-            first = _FIRST_TOKEN.match(data, match.start())
-            position = first.end() if first else match.start() + 1
-
-
-def _ask(detector: Detector, data: bytes, start: int, end: int) -> list[tuple[int, int]]:
-    """Byte ranges within [start, end) that the detector confirms."""
-    before = data[max(0, start - 2 * CONTEXT) : start].decode("utf-8", "ignore")[-CONTEXT:]
-    after = data[end : end + 2 * CONTEXT].decode("utf-8", "ignore")[:CONTEXT]
-    value = data[start:end].decode("utf-8", "replace")
-    ranges = detector(value, before, after)
-    if len(value) == end - start:
-        return ranges
-    return [(len(value[:a].encode()), len(value[:b].encode())) for a, b in ranges]
+            token = _FIRST_TOKEN.match(data, match.start())
+            position = token.end() if token else match.start() + 1
 
 
 def _disjoint(hits: list[Hit]) -> list[Hit]:
@@ -195,4 +193,4 @@ def _compile(rule: Rule) -> _Compiled:
 
 
 def _characters(data: bytes, position: int) -> int:
-    return len(data[:position].decode("utf-8", "ignore"))
+    return len(data[:position].decode())
