@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from spanfold.exporter.errors import KeyMissing as KeyMissing  # what reading words raises where no key opens them
+
 
 class AnalyticsError(Exception):
     """The stored calls could not be read."""

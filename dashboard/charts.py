@@ -27,8 +27,14 @@ def by_time(
     names = _largest(rows, measure)
     length = dt.timedelta(hours=1) if step == "hour" else dt.timedelta(days=1)
     values = [
-        {"time": _stamp(moment), "end": _stamp(moment + length), "key": name, "value": value, "rank": names.index(name),
-         "at": _said(moment)}
+        {
+            "time": _stamp(moment),
+            "end": _stamp(moment + length),
+            "key": name,
+            "value": value,
+            "rank": names.index(name),
+            "at": _said(moment),
+        }
         for (moment, name), value in _folded(rows, measure, names).items()
     ]
     colours = alt.Scale(domain=names, range=_palette(len(names)))
@@ -37,7 +43,7 @@ def by_time(
         axis=alt.Axis(grid=False, labelOverlap=True, tickCount=8, format="%d %b" if step == "day" else "%d %b %H:%M"),
     )  # fmt: skip
     bars = (
-        alt.Chart(alt.Data(values=values))
+        alt.Chart(alt.InlineData(values=values))
         .mark_bar(binSpacing=2)
         .encode(
             x=x,
@@ -69,7 +75,7 @@ def _deploy_layers(deploys: Sequence[Row]) -> list[alt.Chart]:
         }
         for d in deploys
     ]
-    base = alt.Chart(alt.Data(values=values)).encode(
+    base = alt.Chart(alt.InlineData(values=values)).encode(
         x=alt.X("time:T"),
         tooltip=[
             alt.Tooltip("title:N", title="Deploy"), alt.Tooltip("service:N", title="Service"),
@@ -77,7 +83,9 @@ def _deploy_layers(deploys: Sequence[Row]) -> list[alt.Chart]:
         ],
     )  # fmt: skip
     rule = base.mark_rule(strokeDash=[2, 4], size=1, color="#C2410C", opacity=0.7)
-    mark = base.mark_point(shape="triangle-down", filled=True, size=70, color="#C2410C", opacity=1).encode(y=alt.value(4))
+    mark = base.mark_point(shape="triangle-down", filled=True, size=70, color="#C2410C", opacity=1).encode(
+        y=alt.value(4)
+    )
     return [rule, mark]
 
 
@@ -107,7 +115,11 @@ def _palette(number: int) -> list[str]:
 
 
 def _legend(names: Sequence[str]) -> alt.Legend | None:
-    return alt.Legend(orient="bottom", title=None, columns=4, labelLimit=220, symbolType="square") if len(names) > 1 else None
+    return (
+        alt.Legend(orient="bottom", title=None, columns=4, labelLimit=220, symbolType="square")
+        if len(names) > 1
+        else None
+    )
 
 
 def _said(moment: dt.datetime) -> str:

@@ -27,7 +27,9 @@ def live(targets: Iterable[Target]) -> dict[Target, Review]:
 def decide_all(targets: Iterable[Target], state: str, comment: str = "") -> None:
     """One act on many targets: one transaction, a line of the trail for each."""
     wanted = list(targets)
-    backend().state.reviews.decide(wanted, state, who=backend().reviewer, comment=comment.strip() or None, batch_id=secrets.token_hex(16))
+    backend().state.reviews.decide(
+        wanted, state, who=backend().reviewer, comment=comment.strip() or None, batch_id=secrets.token_hex(16)
+    )
     st.toast(f"{state.capitalize()}: {formatting.plural(len(wanted), 'trace')}")
 
 
@@ -83,9 +85,18 @@ def _store(key: str, run: str, entry: Mapping[str, Any], targets: Mapping[str, T
         ids = entry.get("ids") or [entry["id"]]
         known = [name for name in ids if name in targets]
         seen = entry.get("revisions") or [entry.get("revision")] * len(ids)
-        expected = {targets[name]: revision for name, revision in zip(ids, seen, strict=True) if name in targets and revision is not None}
+        expected = {
+            targets[name]: revision
+            for name, revision in zip(ids, seen, strict=True)
+            if name in targets and revision is not None
+        }
         reviews.decide(
-            [targets[name] for name in known], entry["state"], who=who, comment=entry.get("comment"), expected=expected, batch_id=act
+            [targets[name] for name in known],
+            entry["state"],
+            who=who,
+            comment=entry.get("comment"),
+            expected=expected,
+            batch_id=act,
         )
         for name in known:
             clashes(key).pop(name, None)
@@ -94,6 +105,9 @@ def _store(key: str, run: str, entry: Mapping[str, Any], targets: Mapping[str, T
         for review in conflict.current:
             name = by_target.get(review.target)
             if name:
-                clashes(key)[name] = f"{review.who} decided “{review.state}” in the meantime. Yours was not stored: decide again to replace it."
+                clashes(key)[name] = (
+                    f"{review.who} decided “{review.state}” in the meantime. "
+                    "Yours was not stored: decide again to replace it."
+                )
     except NotFound:
         return  # the act it takes back was refused as a conflict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import streamlit as st
 from spanfold.dashboard import answers, filter_bar
 from spanfold.dashboard.components.parts import component, ignore
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 PAGE = 50
 
 
@@ -30,18 +30,18 @@ class Column:
         return {"label": self.label, "kind": self.kind, "align": self.align, "main": self.main, "help": self.help}
 
 
-def cell(text: object, **looks: object) -> dict[str, object]:
+def cell(text: object, **looks: object) -> Row:
     """A cell with looks: v (what it sorts by), sub (second line), bar (0..1), tone, pill, title,
     filter (facet key, value), go and href (another page), list (pills)."""
     return {"t": "" if text is None else str(text), **looks}
 
 
-def filter_cell(facet: str, value: str | None, **looks: object) -> dict[str, object] | None:
+def filter_cell(facet: str, value: str | None, **looks: object) -> Row | None:
     """A cell whose click filters by its value."""
     return None if value is None else cell(value, filter=[facet, value], **looks)
 
 
-def names_cell(names: Sequence[str] | None, facet: str | None = None) -> dict[str, object] | None:
+def names_cell(names: Sequence[str] | None, facet: str | None = None) -> Row | None:
     """One name, or the first and how many more."""
     found = [name for name in names or () if name]
     if not found:
@@ -59,7 +59,7 @@ LIFECYCLE = {
 }  # fmt: skip
 
 
-def status_cell(row: Row, name: str = "status") -> dict[str, object] | None:
+def status_cell(row: Row, name: str = "status") -> Row | None:
     status = row.get(name)
     if status is None:
         return None
@@ -118,7 +118,9 @@ def draw(
 
 def sql_button(name: str, *, key: str, **params: Any) -> None:
     """`SQL`: the query behind a table or a group of tiles as text for any DuckDB. Filters as the keyword `filters`."""
-    shown = st.popover("SQL", icon=":material/code:", type="tertiary", key=f"sql-{key}", help="Copy as SQL", on_change="rerun")
+    shown = st.popover(
+        "SQL", icon=":material/code:", type="tertiary", key=f"sql-{key}", help="Copy as SQL", on_change="rerun"
+    )
     if shown.open:  # the text of a page needs the keys of that page: made only for who looks
         with shown:
             st.caption("Runs on the published file: duckdb -readonly spanfold.duckdb", width="content")

@@ -1,4 +1,4 @@
-"""Pages by key: a page begins below the last row of the one before, so that the thousandth costs what the first does."""
+"""Pages by key: a page begins below the last row of the one before, so the thousandth costs what the first does."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
+from spanfold.analytics.errors import KeyMissing
 from spanfold.dashboard import transcripts
 from spanfold.dashboard.backend import backend
-from spanfold.exporter.errors import ExporterError
 
 LENGTH = 140
 Row = Mapping[str, Any]
@@ -30,7 +30,8 @@ def of_traces(rows: Sequence[Row]) -> dict[str, str]:
     if not rows:
         return {}
     seen = tuple((row["trace_id"], row["spans"]) for row in rows)
-    return _lines(str(backend().data), seen, rows)
+    lines: dict[str, str] = _lines(str(backend().data), seen, rows)
+    return lines
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
@@ -60,8 +61,8 @@ def ends(rows: Sequence[Row]) -> dict[str, Ends]:
     contexts = {(context.key, context.direction): context.as_dict() for context in _open(sorted(set(places.values())))}
     return {
         row["trace_id"]: Ends(
-            contexts.get((places.get((row["trace_id"], "question")), "input")),  # type: ignore[arg-type]
-            contexts.get((places.get((row["trace_id"], "answer")), "output")),  # type: ignore[arg-type]
+            contexts.get((places.get((row["trace_id"], "question")), "input")),
+            contexts.get((places.get((row["trace_id"], "answer")), "output")),
         )
         for row in found
     }
@@ -71,5 +72,5 @@ def _open(keys: Sequence[tuple[dt.date, str, str, str]]) -> list[Any]:
     view = backend().reader.view()
     try:
         return list(view.messages(keys, words=True))
-    except ExporterError:  # the words cannot be opened here: their outline still can
+    except KeyMissing:  # the words cannot be opened here: their outline still can
         return list(view.messages(keys, words=False))

@@ -25,7 +25,13 @@ _GROUPS: dict[str, tuple[tuple[str, str, str], ...]] = {  # group -> (file, titl
 }  # fmt: skip
 _HIDDEN = (("trace_detail", "Trace", "account_tree"), ("conversation", "Conversation", "forum"))
 _URLS = {"trace_detail": "trace", "conversation": "conversation"}
-LIVE = {"overview", "traces", "conversations", "costs", "quality"}  # pages that follow the newest snapshot by themselves
+LIVE = {
+    "overview",
+    "traces",
+    "conversations",
+    "costs",
+    "quality",
+}  # pages that follow the newest snapshot by themselves
 
 _GO = {"o": "", "t": "traces", "v": "conversations", "r": "review", "c": "costs", "d": "quality"}
 _EVERYWHERE = (
@@ -94,7 +100,9 @@ def keys(name: str) -> None:
 @st.dialog("Keyboard")
 def _help(name: str) -> None:
     rows = [*_BY_PAGE.get(name, ()), *_EVERYWHERE]
-    st.table({"Key": [key for key, _ in rows], "Does": [does for _, does in rows]}, hide_index=True, border="horizontal")
+    st.table(
+        {"Key": [key for key, _ in rows], "Does": [does for _, does in rows]}, hide_index=True, border="horizontal"
+    )
     st.caption("Keys rest while you type or a dialog is open.", width="content")
 
 
@@ -124,7 +132,10 @@ def _age(version: str) -> None:
     published = (answers.row("snapshot_info") or {})["published_at"]
     seconds = max(0.0, (backend().now() - published).total_seconds())
     with st.container(key="freshness"):
-        st.caption(f"data to {formatting.when(published, filter_bar.zone(), published.date())}, {formatting.age(seconds)} old", width="content")
+        st.caption(
+            f"data to {formatting.when(published, filter_bar.zone(), published.date())}, {formatting.age(seconds)} old",
+            width="content",
+        )
 
 
 def stale() -> None:

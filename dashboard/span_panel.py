@@ -9,10 +9,10 @@ from typing import Any
 
 import streamlit as st
 
+from spanfold.analytics.errors import KeyMissing
 from spanfold.dashboard import answers, formatting, grids, span_tree, transcripts
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
-from spanfold.exporter.errors import ExporterError
 
 Row = Mapping[str, Any]
 TABS = ("Messages", "Tools", "Attributes", "Events", "Cost", "Raw")
@@ -40,17 +40,26 @@ def _record(version: str, data: str, trace_id: str, span_id: str) -> dict[str, A
     try:
         found = reader.span(span_id, trace_id=trace_id, content=True)
         return None if found is None else dict(found) | {"closed": False}
-    except ExporterError:
+    except KeyMissing:
         found = reader.span(span_id, trace_id=trace_id)
         return None if found is None else dict(found) | {"closed": True, "contexts": [], "private": {}}
 
 
 def _gap(span_id: str, tree: Mapping[str, Sequence[Any]]) -> None:
-    component("heading")(data={"title": "Parent not received", "small": True, "pills": [["gap", "warn"]], "facts": [
-        {"label": "Span id", "value": span_id, "mono": True, "copy": span_id}]}, key="span-heading", on_go_change=ignore)  # fmt: skip
+    component("heading")(
+        data={
+            "title": "Parent not received",
+            "small": True,
+            "pills": [["gap", "warn"]],
+            "facts": [{"label": "Span id", "value": span_id, "mono": True, "copy": span_id}],
+        },
+        key="span-heading",
+        on_go_change=ignore,
+    )
     orphans = sum(parent == span_id for parent in tree["parent"])
     st.text(
-        f"{formatting.plural(orphans, 'span')} of this trace name this one as parent, but it has not come. It may still run, "
+        f"{formatting.plural(orphans, 'span')} of this trace name this one as parent, but it has not come. "
+        "It may still run, "
         "may have been sampled away, or its service does not export."
     )
 
@@ -60,21 +69,35 @@ def _heading(record: Row) -> None:
     model = record["response_model"] or record["request_model"]
     tokens = formatting.tokens_in_out(call) if call else None
     facts = [
-        ("Operation", record["operation"] or record["kind"]), ("Model", model), ("Tool", record["tool_name"]),
-        ("Agent", record["agent_name"]), ("Duration", formatting.duration(record["duration_ms"])),
+        ("Operation", record["operation"] or record["kind"]),
+        ("Model", model),
+        ("Tool", record["tool_name"]),
+        ("Agent", record["agent_name"]),
+        ("Duration", formatting.duration(record["duration_ms"])),
         ("First token", formatting.duration(call["ttft_ms"]) if call and call["ttft_ms"] else None),
-        ("Tokens", tokens), ("Cost", formatting.money(call["cost"]) if call else None),
-        ("Service", record["service_name"]), ("Error", record["error_type"]),
-    ]  # fmt: skip
-    shown = [{"label": label, "value": str(value)} for label, value in facts if value]
+        ("Tokens", tokens),
+        ("Cost", formatting.money(call["cost"]) if call else None),
+        ("Service", record["service_name"]),
+        ("Error", record["error_type"]),
+    ]
+    shown: list[grids.Row] = [{"label": label, "value": str(value)} for label, value in facts if value]
     shown.append({"label": "Span id", "value": record["span_id"], "mono": True, "copy": record["span_id"]})
-    pills = [["Error", "bad"] if record["status"] == "error" else ["Canceled", "warn"] if record["status"] == "canceled" else ["OK", "good"]]
+    pills = [
+        ["Error", "bad"]
+        if record["status"] == "error"
+        else ["Canceled", "warn"]
+        if record["status"] == "canceled"
+        else ["OK", "good"]
+    ]
     if call and call["price_confidence"] == "unpriced":
         pills.append(["Unpriced", "warn"])
     if record["suppressed_reason"] in ("twin", "mirror"):
         pills.append([f"Not counted: {record['suppressed_reason']}", "info"])
-    component("heading")(data={"title": span_tree.title_of(record), "small": True, "pills": pills, "facts": shown},
-                         key="span-heading", on_go_change=ignore)  # fmt: skip
+    component("heading")(
+        data={"title": span_tree.title_of(record), "small": True, "pills": pills, "facts": shown},
+        key="span-heading",
+        on_go_change=ignore,
+    )
 
 
 def _first_tab(record: Row) -> str:
@@ -131,17 +154,29 @@ def _tools(record: Row, zone: str) -> None:
 def _attributes(record: Row, zone: str) -> None:
     private = record["private"].get("attributes") or {}
     groups = (
-        ("Span", _object(record["attributes"])), ("Span, encrypted", private), ("Resource", _object(record["resource"])),
-        ("Scope", {"name": record["scope_name"], "version": record["scope_version"]} | _object(record["scope_attributes"])),
+        ("Span", _object(record["attributes"])),
+        ("Span, encrypted", private),
+        ("Resource", _object(record["resource"])),
+        (
+            "Scope",
+            {"name": record["scope_name"], "version": record["scope_version"]} | _object(record["scope_attributes"]),
+        ),
         ("Kept as sent", _object(record["attributes_typed"])),
-    )  # fmt: skip
-    rows = [{"where": where, "key": key, "value": value} for where, group in groups for key, value in sorted(group.items()) if value is not None]
+    )
+    rows = [
+        {"where": where, "key": key, "value": value}
+        for where, group in groups
+        for key, value in sorted(group.items())
+        if value is not None
+    ]
     columns = (
         grids.Column("Key", lambda r: r["key"], kind="mono"),
         grids.Column("Value", lambda r: _plain(r["value"]), kind="wrap"),
         grids.Column("Of", lambda r: grids.cell(r["where"], tone="soft")),
     )
-    grids.draw(f"attributes-{record['span_id']}", columns, rows, row_id=lambda r: f"{r['where']} {r['key']}", sortable=True)
+    grids.draw(
+        f"attributes-{record['span_id']}", columns, rows, row_id=lambda r: f"{r['where']} {r['key']}", sortable=True
+    )
 
 
 def _events(record: Row, zone: str) -> None:
@@ -150,11 +185,29 @@ def _events(record: Row, zone: str) -> None:
     for at, event in enumerate(_list(record["events"])):
         more = hidden[at] if at < len(hidden) and isinstance(hidden[at], dict) else {}
         attributes = (event.get("attributes") or {}) | (more.get("attributes") or {})
-        rows.append({"at": _offset(event.get("time_unix_nano"), record), "name": event.get("name"), "of": "event", "more": attributes})
+        rows.append(
+            {
+                "at": _offset(event.get("time_unix_nano"), record),
+                "name": event.get("name"),
+                "of": "event",
+                "more": attributes,
+            }
+        )
     for log in record["logs"]:
         private = log.get("private") or {}
-        more = _object(log["attributes"]) | (private.get("attributes") or {}) | ({"body": private["body"]} if private.get("body") else {})
-        rows.append({"at": _between(log["time"], record["start_time"]), "name": log["event_name"] or log["severity_text"], "of": "log", "more": more})
+        more = (
+            _object(log["attributes"])
+            | (private.get("attributes") or {})
+            | ({"body": private["body"]} if private.get("body") else {})
+        )
+        rows.append(
+            {
+                "at": _between(log["time"], record["start_time"]),
+                "name": log["event_name"] or log["severity_text"],
+                "of": "log",
+                "more": more,
+            }
+        )
     links = _list(record["links"])
     if not rows and not links:
         st.text("No events, log records or links belong to this span.")
@@ -162,7 +215,9 @@ def _events(record: Row, zone: str) -> None:
     columns = (
         grids.Column("After", lambda r: grids.cell(formatting.duration(r["at"]), v=r["at"]), align="right"),
         grids.Column("Name", lambda r: grids.cell(r["name"] or "(no name)", sub=r["of"])),
-        grids.Column("Details", lambda r: "\n".join(f"{k}: {_plain(v)}" for k, v in r["more"].items()) or None, kind="wrap"),
+        grids.Column(
+            "Details", lambda r: "\n".join(f"{k}: {_plain(v)}" for k, v in r["more"].items()) or None, kind="wrap"
+        ),
     )
     if rows:
         ordered = sorted(rows, key=lambda r: (r["at"] is None, r["at"] or 0))
@@ -177,9 +232,10 @@ def _cost(record: Row, zone: str) -> None:
     if not call:
         reason = record["suppressed_reason"]
         why = {
-            "container": "It repeats the usage of the calls inside it.", "twin": "The same call was reported twice in this trace.",
+            "container": "It repeats the usage of the calls inside it.",
+            "twin": "The same call was reported twice in this trace.",
             "mirror": "A gateway or wrapper reported the same call.",
-        }.get(reason, "It is not a call to a model.")  # fmt: skip
+        }.get(reason, "It is not a call to a model.")
         st.text(f"This span costs nothing by itself. {why}")
         return
     if not price:
@@ -188,19 +244,37 @@ def _cost(record: Row, zone: str) -> None:
     columns = (
         grids.Column("Bucket", lambda r: formatting.BUCKETS.get(r["bucket"], r["bucket"])),
         grids.Column("Tokens", lambda r: grids.cell(formatting.count(r["tokens"]), v=r["tokens"]), align="right"),
-        grids.Column("Price", lambda r: formatting.money(r["rate"]) if r["bucket"] == "request" else formatting.rate(r["rate"]), align="right"),
+        grids.Column(
+            "Price",
+            lambda r: formatting.money(r["rate"]) if r["bucket"] == "request" else formatting.rate(r["rate"]),
+            align="right",
+        ),
         grids.Column("Amount", lambda r: grids.cell(formatting.money(r["amount"]), v=r["amount"]), align="right"),
     )
     order = {name: at for at, name in enumerate(formatting.BUCKETS)}
     ordered = sorted(price, key=lambda r: order.get(r["bucket"], 99))
-    grids.draw(f"price-{record['span_id']}", columns, ordered, row_id=lambda r: r["bucket"], foot=f"Total {formatting.money(call['cost'])}")
+    grids.draw(
+        f"price-{record['span_id']}",
+        columns,
+        ordered,
+        row_id=lambda r: r["bucket"],
+        foot=f"Total {formatting.money(call['cost'])}",
+    )
     confidence = {
-        "exact": "the book's row for this very model", "assumed": "the row of the family this name belongs to",
+        "exact": "the book's row for this very model",
+        "assumed": "the row of the family this name belongs to",
         "fallback": "a fallback row",
-    }.get(call["price_confidence"], call["price_confidence"])  # fmt: skip
-    facts = [{"label": "Price row", "value": call["rate_id"] or formatting.DASH, "mono": True}, {"label": "Match", "value": confidence},
-             {"label": "Usage", "value": call["usage_verdict"] or "not stated"}]  # fmt: skip
-    component("heading")(data={"title": "", "small": True, "pills": [], "facts": facts}, key=f"priced-{record['span_id']}", on_go_change=ignore)
+    }.get(call["price_confidence"], call["price_confidence"])
+    facts = [
+        {"label": "Price row", "value": call["rate_id"] or formatting.DASH, "mono": True},
+        {"label": "Match", "value": confidence},
+        {"label": "Usage", "value": call["usage_verdict"] or "not stated"},
+    ]
+    component("heading")(
+        data={"title": "", "small": True, "pills": [], "facts": facts},
+        key=f"priced-{record['span_id']}",
+        on_go_change=ignore,
+    )
     grids.sql_button("price_used", key="price-used", trace_id=record["trace_id"], span_id=record["span_id"])
 
 
@@ -208,7 +282,10 @@ def _raw(record: Row, zone: str) -> None:
     shown = {key: _parsed(key, value) for key, value in record.items() if key not in ("closed",)}
     text = json.dumps(shown, indent=2, ensure_ascii=False, default=str)
     if len(text) > transcripts.LARGE:
-        st.caption(f"The first {formatting.short(transcripts.LARGE)} of {formatting.short(len(text))} characters; `spanfold show` prints all.")
+        st.caption(
+            f"The first {formatting.short(transcripts.LARGE)} of {formatting.short(len(text))} characters; "
+            "`spanfold show` prints all."
+        )
     st.code(text[: transcripts.LARGE], language="json", height=620)
 
 
@@ -235,8 +312,8 @@ def _offset(nanos: Any, record: Row) -> float | None:
     """Milliseconds after the span's start."""
     if not nanos:
         return None
-    return int(nanos) / 1e6 - record["start_time"].replace(tzinfo=dt.UTC).timestamp() * 1e3
+    return float(int(nanos) / 1e6 - record["start_time"].replace(tzinfo=dt.UTC).timestamp() * 1e3)
 
 
 def _between(moment: Any, start: Any) -> float | None:
-    return None if moment is None else (moment - start).total_seconds() * 1e3
+    return None if moment is None else float((moment - start).total_seconds() * 1e3)

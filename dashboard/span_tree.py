@@ -11,10 +11,18 @@ from spanfold.dashboard import formatting
 Row = Mapping[str, Any]
 
 KINDS = {
-    "chat": "model", "generate_content": "model", "text_completion": "model", "embeddings": "model",
-    "execute_tool": "tool", "invoke_agent": "agent", "create_agent": "agent", "invoke_workflow": "agent", "plan": "agent",
-    "retrieval": "data", "search_memory": "data",
-}  # fmt: skip
+    "chat": "model",
+    "generate_content": "model",
+    "text_completion": "model",
+    "embeddings": "model",
+    "execute_tool": "tool",
+    "invoke_agent": "agent",
+    "create_agent": "agent",
+    "invoke_workflow": "agent",
+    "plan": "agent",
+    "retrieval": "data",
+    "search_memory": "data",
+}
 
 
 def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
@@ -67,14 +75,32 @@ def _add(out: dict[str, list[Any]], row: Row, depth: int, parent: str | None, or
     length = max(0.0, row["duration_ms"] or 0.0)
     first = row["ttft_ms"]
     known = [row[name] for name in ("input_tokens", "output_tokens") if row[name] is not None] if row["is_call"] else []
-    words = (row["name"], row["operation"], row["model"], row["tool_name"], row["agent_name"], row["service_name"], row["error_type"])
+    words = (
+        row["name"],
+        row["operation"],
+        row["model"],
+        row["tool_name"],
+        row["agent_name"],
+        row["service_name"],
+        row["error_type"],
+    )
     values = {
-        "id": row["span_id"], "parent": parent, "depth": depth, "name": title_of(row), "kind": kind_of(row),
-        "start": start, "end": start + length, "first": first if first is not None and 0 < first < length else None,
-        "error": row["status"] == "error", "badge": _badge(row), "price": row["cost"] or 0.0,
-        "count": sum(known) if known else None, "unpriced": int(row["price_confidence"] == "unpriced"),
-        "call": bool(row["is_call"]), "find": " ".join(filter(None, words)).lower(),
-    }  # fmt: skip
+        "id": row["span_id"],
+        "parent": parent,
+        "depth": depth,
+        "name": title_of(row),
+        "kind": kind_of(row),
+        "start": start,
+        "end": start + length,
+        "first": first if first is not None and 0 < first < length else None,
+        "error": row["status"] == "error",
+        "badge": _badge(row),
+        "price": row["cost"] or 0.0,
+        "count": sum(known) if known else None,
+        "unpriced": int(row["price_confidence"] == "unpriced"),
+        "call": bool(row["is_call"]),
+        "find": " ".join(filter(None, words)).lower(),
+    }
     for name, value in values.items():
         out[name].append(value)
 
@@ -83,10 +109,22 @@ def _add_gap(out: dict[str, list[Any]], ident: str, orphans: Sequence[Row], orig
     starts = [(row["start_time"] - origin).total_seconds() * 1e3 for row in orphans]
     ends = [start + max(0.0, row["duration_ms"] or 0.0) for start, row in zip(starts, orphans, strict=True)]
     values = {
-        "id": ident, "parent": None, "depth": 0, "name": "parent not received", "kind": "gap", "start": min(starts),
-        "end": max(ends), "first": None, "error": False, "badge": "gap", "price": 0.0, "count": None, "unpriced": 0,
-        "call": False, "find": "gap",
-    }  # fmt: skip
+        "id": ident,
+        "parent": None,
+        "depth": 0,
+        "name": "parent not received",
+        "kind": "gap",
+        "start": min(starts),
+        "end": max(ends),
+        "first": None,
+        "error": False,
+        "badge": "gap",
+        "price": 0.0,
+        "count": None,
+        "unpriced": 0,
+        "call": False,
+        "find": "gap",
+    }
     for name, value in values.items():
         out[name].append(value)
 
@@ -115,5 +153,6 @@ def _sum_up(out: dict[str, list[Any]]) -> None:
     out["sum"] = [not call for call in out["call"]]
     out["tokens"] = ["" if n is None else formatting.short(n) for n in count]
     out["cost"] = [
-        formatting.money(amount) if amount else formatting.DASH if missing else "" for amount, missing in zip(price, unpriced, strict=True)
+        formatting.money(amount) if amount else formatting.DASH if missing else ""
+        for amount, missing in zip(price, unpriced, strict=True)
     ]

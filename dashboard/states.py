@@ -33,7 +33,9 @@ def nothing_received() -> None:
         )
         st.text("Or send one span now, with nothing installed, to see it appear on this page:")
         st.code(test_command(house.http_address, house.now()), language="bash", wrap_lines=True)
-        st.caption(f"OTLP/gRPC {house.grpc_address}  ·  OTLP/HTTP http://{house.http_address}  ·  demo traffic: spanfold demo")
+        st.caption(
+            f"OTLP/gRPC {house.grpc_address}  ·  OTLP/HTTP http://{house.http_address}  ·  demo traffic: spanfold demo"
+        )
 
 
 def test_command(http_address: str, now: dt.datetime) -> str:
@@ -74,7 +76,13 @@ def _filtered_away(selection: filter_bar.Selection, noun: str, active: list[tupl
         st.header(f"No {noun} match all of these filters", anchor=False)
         if left[tightest]:
             st.text(f"The tightest one is {facets[tightest]}: without it there are {left[tightest]:,} traces.")
-            st.button(f"Remove {facets[tightest]}", on_click=filter_bar.drop, args=(tightest,), type="primary", key="empty-drop")
+            st.button(
+                f"Remove {facets[tightest]}",
+                on_click=filter_bar.drop,
+                args=(tightest,),
+                type="primary",
+                key="empty-drop",
+            )
         else:
             st.text(f"No single filter is to blame in this range ({selection.range_label.lower()}).")
         st.button("Clear all filters", on_click=filter_bar.clear, key="empty-clear")
@@ -90,11 +98,17 @@ def _nothing_in_range(selection: filter_bar.Selection, noun: str) -> None:
             wider = "all"
         else:
             zone = selection.zone
-            st.text(f"There is older data, from {formatting.when(first, zone)} to {formatting.when(last, zone)} {zone}.")
+            st.text(
+                f"There is older data, from {formatting.when(first, zone)} to {formatting.when(last, zone)} {zone}."
+            )
             wider = _range_that_reaches(last)
         label = filter_bar.RANGES[wider][0]
         st.button(
-            f"Show {label.lower()}", on_click=filter_bar.apply, kwargs={"range": wider}, type="primary", key="empty-widen"
+            f"Show {label.lower()}",
+            on_click=filter_bar.apply,
+            kwargs={"range": wider},
+            type="primary",
+            key="empty-widen",
         )
 
 

@@ -22,7 +22,15 @@ DIFFED = 40_000  # characters of a text that is compared word by word
 CLOSED = "The words are encrypted and the key is not here."
 
 
-def of_call(given: Row | None, said: Row | None, *, prefix: str, opened: Collection[str], finish: Sequence[str] = (), system: bool = True) -> list[Item]:
+def of_call(
+    given: Row | None,
+    said: Row | None,
+    *,
+    prefix: str,
+    opened: Collection[str],
+    finish: Sequence[str] = (),
+    system: bool = True,
+) -> list[Item]:
     """One call: system text and repeated history folded, then what was new, then the answer."""
     items: list[Item] = []
     if given:
@@ -58,18 +66,38 @@ def part(body: Row, ident: str, opened: Collection[str]) -> Item:
         label = "Reasoning" if kind == "reasoning" else ""
         return _sized(kind, label, "", _text(body.get("content")), False, ident, opened)
     if kind == "tool_call":
-        return _sized("call", f"{body.get('name') or 'tool'}()", body.get("id") or "", *_readable(body.get("arguments")), ident, opened)
+        return _sized(
+            "call",
+            f"{body.get('name') or 'tool'}()",
+            body.get("id") or "",
+            *_readable(body.get("arguments")),
+            ident,
+            opened,
+        )
     if kind == "tool_call_response":
         answer = body.get("response", body.get("result"))
         return _sized("result", "Result", body.get("id") or "", *_readable(answer), ident, opened)
     if kind == "blob":
         size = len(body.get("content") or "") * 3 // 4
         what = " ".join(filter(None, (body.get("modality"), body.get("mime_type"))))
-        return {"kind": "file", "label": what or "Data", "note": f"{formatting.short(size)} bytes, not shown", "text": ""}
+        return {
+            "kind": "file",
+            "label": what or "Data",
+            "note": f"{formatting.short(size)} bytes, not shown",
+            "text": "",
+        }
     if kind in ("uri", "file"):
         where = body.get("uri") or body.get("file_id") or ""
-        return {"kind": "file", "label": body.get("modality") or kind, "note": body.get("mime_type") or "", "text": where, "mono": True}
-    return _sized("other", str(kind or "part"), "", _text({k: v for k, v in body.items() if k != "type"}), True, ident, opened)
+        return {
+            "kind": "file",
+            "label": body.get("modality") or kind,
+            "note": body.get("mime_type") or "",
+            "text": where,
+            "mono": True,
+        }
+    return _sized(
+        "other", str(kind or "part"), "", _text({k: v for k, v in body.items() if k != "type"}), True, ident, opened
+    )
 
 
 def system_text(context: Row | None) -> str:
@@ -117,7 +145,11 @@ def tool_items(context: Row | None, opened: Collection[str]) -> list[Item]:
         label, note = str(inner.get("name") or tool.get("type") or "tool"), str(inner.get("description") or "")[:300]
         rest = inner.get("parameters", inner.get("input_schema"))
         parts.append(_sized("tool", label, note, _text(rest) if rest else "", True, f"tool{at}", opened))
-    return [{"type": "message", "role": "tools", "note": formatting.plural(len(parts), "tool"), "parts": parts}] if parts else []
+    return (
+        [{"type": "message", "role": "tools", "note": formatting.plural(len(parts), "tool"), "parts": parts}]
+        if parts
+        else []
+    )
 
 
 def _system(context: Row, ident: str, opened: Collection[str]) -> list[Item]:
@@ -156,7 +188,7 @@ def _text(value: object) -> str:
 
 def _readable(value: object) -> tuple[str, bool]:
     """(text, is it JSON): arguments and results often are JSON inside a string, sometimes a string inside that."""
-    if isinstance(value, str) and value[:1] in ('{', '[', '"'):
+    if isinstance(value, str) and value[:1] in ("{", "[", '"'):
         try:
             value = json.loads(value)
         except ValueError:

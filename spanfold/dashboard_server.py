@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import getpass
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from starlette.routing import BaseRoute
-
     from spanfold.dashboard.backend import Backend
     from spanfold.settings import Settings
 
@@ -62,22 +64,26 @@ class SecurityHeaders:
 
 
 def open_backend(settings: Settings) -> Backend:
-    """What the pages read and write, of one data directory."""
+    """What the pages read and write, of one data directory. Without its keys everything but content is shown."""
     from spanfold.analytics.queries import Reader
     from spanfold.dashboard.backend import Backend
+    from spanfold.exporter.errors import KeyMissing
     from spanfold.exporter.keys import Keyring
-    from spanfold.state.comments import CommentSealer
+    from spanfold.reading import comment_sealer
     from spanfold.state.store import StateStore
     from spanfold.status import gather
 
     settings.data.mkdir(parents=True, exist_ok=True)
-    keyring = Keyring.open(settings.data)
-    sealer = CommentSealer(lambda tenant: keyring.hash_key(tenant, "review comments"))
+    try:
+        keyring = Keyring.open(settings.data)
+    except KeyMissing as error:
+        print(f"content stays closed: {error}", file=sys.stderr, flush=True)
+        keyring = None
     return Backend(
         data=settings.data,
         reader=Reader(settings.data, keyring),
-        state=StateStore.open(settings.data, sealer=sealer),
-        reviewer=getpass.getuser(),
+        state=StateStore.open(settings.data, sealer=comment_sealer(keyring) if keyring else None),
+        reviewer=_reviewer(),
         grpc_address=f"{settings.host}:{settings.grpc_port}",
         http_address=f"{settings.host}:{settings.http_port}",
         status=partial(gather, settings.data),
@@ -88,16 +94,26 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     import streamlit as st
 
+    from spanfold.api import api_routes
     from spanfold.dashboard import backend, theme
 
     backend.install(open_backend(settings))
-    app = st.App(APP, routes=_api_routes(settings), middleware=[Middleware(SecurityHeaders)])
+    app = st.App(APP, routes=api_routes(settings), middleware=[Middleware(SecurityHeaders)], lifespan=_lifespan)
     app.run(config=theme.server_options(settings.host, settings.dashboard_port))
 
 
-def _api_routes(settings: Settings) -> list[BaseRoute]:
+@asynccontextmanager
+async def _lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
+    """Warms up beside the start: the port answers at once."""
+    from spanfold.dashboard.warming import warm
+
+    threading.Thread(target=warm, name="warm", daemon=True).start()
+    yield {}
+
+
+def _reviewer() -> str:
+    """The user that runs the server: who decides, until there is a login."""
     try:
-        from spanfold.api import api_routes
-    except ImportError:
-        return []
-    return list(api_routes(settings))
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user table
+        return "local"

@@ -1,4 +1,4 @@
-"""Registers the components. Each is a few files in this folder: `<name>.js`, `.css`, `.html`, with `common.*` before."""
+"""Registers the components. Each is `<name>.js`, `.css`, `.html` of this folder, with `common.*` before."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from spanfold.analytics.errors import KeyMissing
 from spanfold.analytics.filters import Filters
 from spanfold.dashboard import answers, filter_bar, formatting, grids, shell, states, transcripts
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
-from spanfold.exporter.errors import ExporterError
 
 Row = dict[str, Any]
 CALLS_AT_ONCE = 30
@@ -47,23 +47,33 @@ def _unknown(ident: str) -> None:
 
 def _heading(row: Row, calls: Sequence[Row], contexts: Mapping[tuple[str, str, str], Row], zone: str) -> None:
     sent = sum(call["context_chars"] or 0 for call in calls)
-    new = sum(m["chars"] or 0 for c in contexts.values() for m in c["messages"] if m["is_new"] and c["direction"] == "input")
+    new = sum(
+        m["chars"] or 0 for c in contexts.values() for m in c["messages"] if m["is_new"] and c["direction"] == "input"
+    )
     facts = [
-        ("Started", f"{formatting.when(row['start_time'], zone)} {zone}"), ("Lasted", formatting.duration(row["duration_ms"])),
-        ("Calls", formatting.count(row["calls"])), ("Traces", formatting.count(row["turns"])),
-        ("Service", row["service_name"]), ("Models", ", ".join(row["models"] or ())), ("Agents", ", ".join(row["agents"] or ())),
-        ("User", row["user_id"]), ("Tokens", formatting.tokens_in_out(row)), ("Cost", formatting.cost_of(row)),
+        ("Started", f"{formatting.when(row['start_time'], zone)} {zone}"),
+        ("Lasted", formatting.duration(row["duration_ms"])),
+        ("Calls", formatting.count(row["calls"])),
+        ("Traces", formatting.count(row["turns"])),
+        ("Service", row["service_name"]),
+        ("Models", ", ".join(row["models"] or ())),
+        ("Agents", ", ".join(row["agents"] or ())),
+        ("User", row["user_id"]),
+        ("Tokens", formatting.tokens_in_out(row)),
+        ("Cost", formatting.cost_of(row)),
         ("Key", row["key_label"]),
-    ]  # fmt: skip
+    ]
     if sent and len(contexts) and sent > new:
         saved = f"{1 - new / sent:.0%} of {formatting.short(sent)} characters sent were repeats, stored once"
         facts.append(("Folded", saved))
     tone = grids.STATUS_TONE[row["worst_status"]]
     word = {"success": "OK", "error": "Has errors", "canceled": "Has canceled calls"}[row["worst_status"]]
     name = row["conversation_id"] or row["session_id"] or "Conversation"
-    shown = [{"label": label, "value": str(value)} for label, value in facts if value]
+    shown: list[grids.Row] = [{"label": label, "value": str(value)} for label, value in facts if value]
     shown.append({"label": "Id", "value": row["conversation"], "mono": True, "copy": row["conversation"]})
-    component("heading")(data={"title": name, "pills": [[word, tone]], "facts": shown}, key="conversation-heading", on_go_change=ignore)
+    component("heading")(
+        data={"title": name, "pills": [[word, tone]], "facts": shown}, key="conversation-heading", on_go_change=ignore
+    )
 
 
 def _contexts(calls: Sequence[Row]) -> dict[tuple[str, str, str], Row]:
@@ -72,7 +82,7 @@ def _contexts(calls: Sequence[Row]) -> dict[tuple[str, str, str], Row]:
     view = backend().reader.view()
     try:
         found = view.messages(keys, words=True)
-    except ExporterError:  # the words cannot be opened here: their outline still can
+    except KeyMissing:  # the words cannot be opened here: their outline still can
         found = view.messages(keys, words=False)
     return {(c.key[2], c.key[3], c.direction): c.as_dict() for c in found}
 
@@ -95,9 +105,13 @@ def _chat(ident: str, calls: Sequence[Row], contexts: Mapping[tuple[str, str, st
             items += _rewritten(before, call, given)
             system = transcripts.system_text(given)
             items += transcripts.of_call(
-                given, said, prefix=f"{call['span_id']}.", opened=opened, finish=call["finish_reasons"] or [],
+                given,
+                said,
+                prefix=f"{call['span_id']}.",
+                opened=opened,
+                finish=call["finish_reasons"] or [],
                 system=before is None or system != before["system"],
-            )  # fmt: skip
+            )
             if not given and not said:
                 items.append({"type": "note", "text": "No messages came with this call."})
             before = {"call": call, "system": system}
@@ -120,12 +134,20 @@ def _more() -> None:
 
 def _turn(number: int, call: Row, zone: str) -> Row:
     meta = [
-        formatting.when(call["start_time"], zone), call["model"] or "", formatting.duration(call["duration_ms"]),
-        formatting.tokens_in_out(call), formatting.money(call["cost"]) if call["cost"] is not None else "unpriced",
-    ]  # fmt: skip
+        formatting.when(call["start_time"], zone),
+        call["model"] or "",
+        formatting.duration(call["duration_ms"]),
+        formatting.tokens_in_out(call),
+        formatting.money(call["cost"]) if call["cost"] is not None else "unpriced",
+    ]
     flag = {"error": ("Error", "bad"), "canceled": ("Canceled", "warn")}.get(call["status"])
-    turn: Row = {"type": "turn", "title": f"Call {number}", "meta": "  ·  ".join(filter(None, meta)),
-                 "id": f"{call['trace_id']}/{call['span_id']}", "href": f"trace?trace={call['trace_id']}&span={call['span_id']}"}  # fmt: skip
+    turn: Row = {
+        "type": "turn",
+        "title": f"Call {number}",
+        "meta": "  ·  ".join(filter(None, meta)),
+        "id": f"{call['trace_id']}/{call['span_id']}",
+        "href": f"trace?trace={call['trace_id']}&span={call['span_id']}",
+    }
     return turn | ({"flag": flag[0], "tone": flag[1]} if flag else {})
 
 
@@ -142,7 +164,8 @@ def _rewritten(before: Row | None, call: Row, given: Row | None) -> list[Row]:
         had = (last["context_messages"] or 0) + (last["output_messages"] or 0)
         gone = had - (call["context_messages"] - (call["new_messages"] or 0))
         if gone > 0:
-            text = f"The history was rewritten: {formatting.plural(gone, 'message')} of the call before {'is' if gone == 1 else 'are'} not repeated here."
+            lost = f"{formatting.plural(gone, 'message')} of the call before {'is' if gone == 1 else 'are'}"
+            text = f"The history was rewritten: {lost} not repeated here."
             items.append({"type": "note", "tone": "warn", "text": text})
     return items
 

@@ -37,7 +37,9 @@ def page() -> None:
 
 
 def _table(rows: Sequence[Row], chosen: filter_bar.Selection, number: int) -> str | None:
-    words = previews.of_traces([{"trace_id": r["first_trace_id"], "date": r["date"], "spans": r["calls"]} for r in rows])
+    words = previews.of_traces(
+        [{"trace_id": r["first_trace_id"], "date": r["date"], "spans": r["calls"]} for r in rows]
+    )
     longest = max((row["calls"] for row in rows), default=0) or 1
     columns = (
         grids.Column("Started", lambda r: formatting.when(r["start_time"], chosen.zone, chosen.today), kind="time"),
@@ -47,15 +49,22 @@ def _table(rows: Sequence[Row], chosen: filter_bar.Selection, number: int) -> st
         grids.Column("Models", lambda r: grids.names_cell(r["models"], "model"), kind="tight"),
         grids.Column("Worst status", lambda r: grids.status_cell(r, "worst_status")),
         grids.Column("Turns", lambda r: formatting.count(r["turns"]), align="right", help="Traces it runs through"),
-        grids.Column("Calls", lambda r: grids.cell(formatting.count(r["calls"]), bar=r["calls"] / longest), align="right"),
+        grids.Column(
+            "Calls", lambda r: grids.cell(formatting.count(r["calls"]), bar=r["calls"] / longest), align="right"
+        ),
         grids.Column("Lasted", lambda r: formatting.duration(r["duration_ms"]), align="right"),
         grids.Column("Tokens in", lambda r: _tokens(r), align="right"),
         grids.Column("Cost", _cost, align="right"),
     )
     done = grids.draw(
-        KEY, columns, rows, row_id=lambda r: r["conversation"], keys=True, page=number,
+        KEY,
+        columns,
+        rows,
+        row_id=lambda r: r["conversation"],
+        keys=True,
+        page=number,
         href=lambda r: f"conversation?conversation={quote(r['conversation'], safe='')}",
-    )  # fmt: skip
+    )
     return done.opened
 
 
@@ -63,14 +72,18 @@ def _name(row: Row, words: str | None) -> Row:
     """What it is about, in its first words; below that what it is called, where somebody gave it a name."""
     stated = row["conversation_id"] or row["session_id"]
     about = " · ".join(filter(None, (stated, ", ".join(row["agents"] or ()))))
-    return grids.cell(words or stated or "(no words)", sub=about or "not named by the sender", title=row["conversation"])
+    return grids.cell(
+        words or stated or "(no words)", sub=about or "not named by the sender", title=row["conversation"]
+    )
 
 
 def _tokens(row: Row) -> Row | None:
     if row["input_tokens"] is None:
         return None
     cached = row["cache_read_tokens"]
-    return grids.cell(formatting.short(row["input_tokens"]), sub=f"{formatting.short(cached)} cached" if cached else None)
+    return grids.cell(
+        formatting.short(row["input_tokens"]), sub=f"{formatting.short(cached)} cached" if cached else None
+    )
 
 
 def _cost(row: Row) -> Row:

@@ -7,11 +7,25 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import answers, charts, filter_bar, formatting, grids, shell, states
+from spanfold.dashboard import answers, charts, filter_bar, formatting, grids, states
 
 Row = dict[str, Any]
-BY = {"Model": "model", "Service": "service", "Key": "key", "Provider": "provider", "Environment": "environment", "Project": "project"}
-FACETS = {"model": "model", "service": "service", "key": "key", "provider": "provider", "environment": "env", "project": "project"}
+BY = {
+    "Model": "model",
+    "Service": "service",
+    "Key": "key",
+    "Provider": "provider",
+    "Environment": "environment",
+    "Project": "project",
+}
+FACETS = {
+    "model": "model",
+    "service": "service",
+    "key": "key",
+    "provider": "provider",
+    "environment": "env",
+    "project": "project",
+}
 MOST = 200
 
 
@@ -20,7 +34,11 @@ def page() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Costs", anchor=False, width="content")
         st.space("stretch")
-        by = BY[st.segmented_control("By", list(BY), default="Model", key="cost-by", required=True, label_visibility="collapsed")]
+        by = BY[
+            st.segmented_control(
+                "By", list(BY), default="Model", key="cost-by", required=True, label_visibility="collapsed"
+            )
+        ]
     rows = answers.rows("cost_table", chosen.filters, by=by, limit=MOST)
     if not rows:
         states.nothing_here(chosen, "calls")
@@ -38,8 +56,16 @@ def _chart(chosen: filter_bar.Selection, by: str) -> None:
     filters = chosen.filters
     step = "hour" if filters.start and filters.end and (filters.end - filters.start).days < 2 else "day"
     series = answers.rows("cost_by_day", filters, step=step, by=by)
-    charts.by_time(series, "cost", "Cost", format="$,.2~f", deploys=answers.rows("deploys", filters), step=step, key="cost-series",
-                   bounds=(filters.start, filters.end))  # fmt: skip
+    charts.by_time(
+        series,
+        "cost",
+        "Cost",
+        format="$,.2~f",
+        deploys=answers.rows("deploys", filters),
+        step=step,
+        key="cost-series",
+        bounds=(filters.start, filters.end),
+    )
 
 
 def _table(chosen: filter_bar.Selection, rows: Sequence[Row], by: str) -> None:
@@ -48,21 +74,42 @@ def _table(chosen: filter_bar.Selection, rows: Sequence[Row], by: str) -> None:
     title = next(label for label, name in BY.items() if name == by)
     grids.section(f"By {title.lower()}", "cost_table", key="cost-table", filters=chosen.filters, by=by, limit=MOST)
     columns = (
-        grids.Column(title, lambda r: grids.filter_cell(FACETS[by], r["key"]) or grids.cell(charts.UNKNOWN, tone="soft")),
-        grids.Column("Cost", lambda r: grids.cell(formatting.money(r["cost"]), v=r["cost"], bar=r["cost"] / most if r["cost"] is not None else None,
-                                                  sub=f"{r['unpriced_calls']:,} unpriced" if r["unpriced_calls"] else None), align="right"),
-        grids.Column("Share", lambda r: _share(r["cost"] / total if total and r["cost"] is not None else None), align="right"),
+        grids.Column(
+            title, lambda r: grids.filter_cell(FACETS[by], r["key"]) or grids.cell(charts.UNKNOWN, tone="soft")
+        ),
+        grids.Column(
+            "Cost",
+            lambda r: grids.cell(
+                formatting.money(r["cost"]),
+                v=r["cost"],
+                bar=r["cost"] / most if r["cost"] is not None else None,
+                sub=f"{r['unpriced_calls']:,} unpriced" if r["unpriced_calls"] else None,
+            ),
+            align="right",
+        ),
+        grids.Column(
+            "Share", lambda r: _share(r["cost"] / total if total and r["cost"] is not None else None), align="right"
+        ),
         grids.Column("Calls", lambda r: grids.cell(formatting.count(r["calls"]), v=r["calls"]), align="right"),
-        grids.Column("Per call", lambda r: grids.cell(formatting.money(r["cost_per_call"]), v=r["cost_per_call"]), align="right"),
+        grids.Column(
+            "Per call", lambda r: grids.cell(formatting.money(r["cost_per_call"]), v=r["cost_per_call"]), align="right"
+        ),
         grids.Column("Tokens in", lambda r: _tokens(r["input_tokens"]), align="right"),
-        grids.Column("Cached", lambda r: _share(r["cached_share"]), align="right", help="Share of input tokens read from the provider's cache"),
+        grids.Column(
+            "Cached",
+            lambda r: _share(r["cached_share"]),
+            align="right",
+            help="Share of input tokens read from the provider's cache",
+        ),
         grids.Column("Out", lambda r: _tokens(r["output_tokens"]), align="right"),
         grids.Column("Errors", lambda r: _share(r["error_rate"], bad=0.02), align="right"),
         grids.Column("p50", lambda r: grids.cell(formatting.duration(r["p50_ms"]), v=r["p50_ms"]), align="right"),
         grids.Column("p95", lambda r: grids.cell(formatting.duration(r["p95_ms"]), v=r["p95_ms"]), align="right"),
-    )  # fmt: skip
+    )
     unpriced = sum(row["unpriced_calls"] or 0 for row in rows)
-    foot = f"Total {formatting.money(total)}" + (f", and {formatting.plural(unpriced, 'call')} without a price" if unpriced else "")
+    foot = f"Total {formatting.money(total)}" + (
+        f", and {formatting.plural(unpriced, 'call')} without a price" if unpriced else ""
+    )
     grids.draw("cost-rows", columns, rows, row_id=lambda r: str(r["key"]), sortable=True, foot=foot)
 
 
@@ -83,14 +130,26 @@ def _unpriced(chosen: filter_bar.Selection) -> None:
         st.text("Every call in this range has a price.")
         return
     columns = (
-        grids.Column("Model", lambda r: grids.filter_cell("model", r["model"], sub=r["provider"]) or grids.cell(charts.UNKNOWN, sub=r["provider"])),
+        grids.Column(
+            "Model",
+            lambda r: (
+                grids.filter_cell("model", r["model"], sub=r["provider"])
+                or grids.cell(charts.UNKNOWN, sub=r["provider"])
+            ),
+        ),
         grids.Column("Calls", lambda r: grids.cell(formatting.count(r["calls"]), v=r["calls"]), align="right"),
         grids.Column("Tokens in", lambda r: _tokens(r["input_tokens"]), align="right"),
         grids.Column("Out", lambda r: _tokens(r["output_tokens"]), align="right"),
         grids.Column("Nearest known", lambda r: r["suggestion"]),
     )
-    grids.draw("unpriced", columns, rows, row_id=lambda r: f"{r['provider']}/{r['model']}", sortable=True,
-               foot="Give a model a price: spanfold prices set")  # fmt: skip
+    grids.draw(
+        "unpriced",
+        columns,
+        rows,
+        row_id=lambda r: f"{r['provider']}/{r['model']}",
+        sortable=True,
+        foot="Give a model a price: spanfold prices set",
+    )
 
 
 def _prices(rows: Sequence[Row]) -> None:
@@ -103,16 +162,28 @@ def _prices(rows: Sequence[Row]) -> None:
     columns = (
         grids.Column("Model", lambda r: grids.cell(r["model"], sub=r["provider"])),
         grids.Column("Tier", lambda r: _tier(r)),
-        grids.Column("Input", lambda r: grids.cell(formatting.rate(r["uncached_input"]), v=r["uncached_input"]), align="right"),
-        grids.Column("Cached", lambda r: grids.cell(formatting.rate(r["cache_read"]), v=r["cache_read"]), align="right"),
-        grids.Column("Output", lambda r: grids.cell(formatting.rate(r["text_output"]), v=r["text_output"]), align="right"),
+        grids.Column(
+            "Input", lambda r: grids.cell(formatting.rate(r["uncached_input"]), v=r["uncached_input"]), align="right"
+        ),
+        grids.Column(
+            "Cached", lambda r: grids.cell(formatting.rate(r["cache_read"]), v=r["cache_read"]), align="right"
+        ),
+        grids.Column(
+            "Output", lambda r: grids.cell(formatting.rate(r["text_output"]), v=r["text_output"]), align="right"
+        ),
         grids.Column("From", lambda r: f"{r['valid_from']:%d %b %Y}" if r["valid_from"] else "always"),
     )
-    grids.draw("prices", columns, found, row_id=lambda r: f"{r['rate_id']}", sortable=True, foot="USD per million tokens")
+    grids.draw(
+        "prices", columns, found, row_id=lambda r: f"{r['rate_id']}", sortable=True, foot="USD per million tokens"
+    )
 
 
 def _tier(row: Row) -> str:
-    above = f", over {formatting.short(row['above_tokens'])} tokens" if row["above_tokens"] and row["above_tokens"] > 0 else ""
+    above = (
+        f", over {formatting.short(row['above_tokens'])} tokens"
+        if row["above_tokens"] and row["above_tokens"] > 0
+        else ""
+    )
     return f"{row['tier']}{above}"
 
 

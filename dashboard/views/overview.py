@@ -10,11 +10,16 @@ import streamlit as st
 
 from spanfold.dashboard import answers, charts, filter_bar, formatting, grids, shell, states
 from spanfold.dashboard.backend import backend
-from spanfold.dashboard.components.parts import component, ignore
+from spanfold.dashboard.components.parts import component
 
 Row = dict[str, Any]
 HOURLY_UP_TO = dt.timedelta(hours=49)
-MEASURES = {"Cost": ("cost", "$,.2~f"), "Calls": ("calls", ",.0f"), "Input tokens": ("input_tokens", ".2~s"), "Errors": ("errors", ",.0f")}
+MEASURES = {
+    "Cost": ("cost", "$,.2~f"),
+    "Calls": ("calls", ",.0f"),
+    "Input tokens": ("input_tokens", ".2~s"),
+    "Errors": ("errors", ",.0f"),
+}
 BY = {"Model": "model", "Service": "service", "Key": "key", "Provider": "provider"}
 
 
@@ -60,17 +65,55 @@ def _tiles(chosen: filter_bar.Selection, tiles: dict[str, Row], step: str) -> No
     tokens_before = _sum(before, "input_tokens", "output_tokens")
     shown = [
         _tile("Calls", formatting.count(now["calls"]), now["calls"], before["calls"], series, "calls", go="traces"),
-        _tile("Cost", formatting.money(now["cost"]), now["cost"], before["cost"], series, "cost", good=-1, go="costs",
-              also=f"{now['unpriced_calls']:,} unpriced" if now["unpriced_calls"] else ""),
-        _tile("p95 latency", formatting.duration(now["p95_ms"]), now["p95_ms"], before["p95_ms"], series, "p95_ms",
-              good=-1, go="traces"),
-        _tile("Error rate", formatting.percent(now["error_rate"]), now["error_rate"], before["error_rate"], series,
-              "errors", good=-1, go="errors", title=f"{now['errors']:,} errors, {now['canceled']:,} canceled"),
-        _tile("Tokens", formatting.short(tokens), tokens, tokens_before, series, "input_tokens", go="costs",
-              title=formatting.tokens_in_out(now)),
-        {"label": "Flagged for review", "value": formatting.count(flagged), "delta": "waiting for a decision" if flagged
-         else "nothing waits", "go": "flagged"},
-    ]  # fmt: skip
+        _tile(
+            "Cost",
+            formatting.money(now["cost"]),
+            now["cost"],
+            before["cost"],
+            series,
+            "cost",
+            good=-1,
+            go="costs",
+            also=f"{now['unpriced_calls']:,} unpriced" if now["unpriced_calls"] else "",
+        ),
+        _tile(
+            "p95 latency",
+            formatting.duration(now["p95_ms"]),
+            now["p95_ms"],
+            before["p95_ms"],
+            series,
+            "p95_ms",
+            good=-1,
+            go="traces",
+        ),
+        _tile(
+            "Error rate",
+            formatting.percent(now["error_rate"]),
+            now["error_rate"],
+            before["error_rate"],
+            series,
+            "errors",
+            good=-1,
+            go="errors",
+            title=f"{now['errors']:,} errors, {now['canceled']:,} canceled",
+        ),
+        _tile(
+            "Tokens",
+            formatting.short(tokens),
+            tokens,
+            tokens_before,
+            series,
+            "input_tokens",
+            go="costs",
+            title=formatting.tokens_in_out(now),
+        ),
+        {
+            "label": "Flagged for review",
+            "value": formatting.count(flagged),
+            "delta": "waiting for a decision" if flagged else "nothing waits",
+            "go": "flagged",
+        },
+    ]
     result = component("tiles")(data={"tiles": shown}, key="overview-tiles", on_go_change=_opened)
     if result.go:
         shell.go("costs" if result.go == "costs" else "traces")
@@ -86,16 +129,27 @@ def _opened() -> None:
 
 
 def _tile(
-    label: str, value: str, now: float | None, before: float | None, series: Sequence[Row], measure: str, *,
-    good: int = 0, go: str | None = None, title: str = "", also: str = "",
-) -> Row:  # fmt: skip
+    label: str,
+    value: str,
+    now: float | None,
+    before: float | None,
+    series: Sequence[Row],
+    measure: str,
+    *,
+    good: int = 0,
+    go: str | None = None,
+    title: str = "",
+    also: str = "",
+) -> Row:
     """`good`: +1 more is better, -1 less is better, 0 neither."""
     tone = ""
     if now is None or not before:
         delta = "nothing before" if not before and now else ""
     else:
         change = now / before - 1
-        delta = "as before" if abs(change) < 0.005 else f"{'↑' if change > 0 else '↓'} {formatting.percent(abs(change))}"
+        delta = (
+            "as before" if abs(change) < 0.005 else f"{'↑' if change > 0 else '↓'} {formatting.percent(abs(change))}"
+        )
         tone = "" if abs(change) < 0.05 or not good else "good" if change * good > 0 else "bad"
     delta = " · ".join(filter(None, (delta, also)))
     spark = [float(row[measure] or 0) for row in series]
@@ -119,16 +173,27 @@ def _compared_with(chosen: filter_bar.Selection) -> str:
 
 def _over_time(chosen: filter_bar.Selection, step: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        measure = st.segmented_control("Measure", list(MEASURES), default="Cost", key="measure", required=True,
-                                       label_visibility="collapsed")  # fmt: skip
-        by = st.segmented_control("By", list(BY), default="Model", key="by", required=True, label_visibility="collapsed")
+        measure = st.segmented_control(
+            "Measure", list(MEASURES), default="Cost", key="measure", required=True, label_visibility="collapsed"
+        )
+        by = st.segmented_control(
+            "By", list(BY), default="Model", key="by", required=True, label_visibility="collapsed"
+        )
         st.space("stretch")
         grids.sql_button("cost_by_day", key="series", filters=chosen.filters, step=step, by=BY[by])
     rows = answers.rows("cost_by_day", chosen.filters, step=step, by=BY[by])
     name, pattern = MEASURES[measure]
     deploys = answers.rows("deploys", chosen.filters)
-    charts.by_time(rows, name, measure, format=pattern, deploys=deploys, step=step, key="over-time",
-                   bounds=(chosen.filters.start, chosen.filters.end))  # fmt: skip
+    charts.by_time(
+        rows,
+        name,
+        measure,
+        format=pattern,
+        deploys=deploys,
+        step=step,
+        key="over-time",
+        bounds=(chosen.filters.start, chosen.filters.end),
+    )
     if deploys:
         st.caption(f"▾ {formatting.plural(len(deploys), 'deploy')}: point at a mark to see which", width="content")
 
@@ -143,7 +208,9 @@ def _movers(chosen: filter_bar.Selection) -> None:
         grids.Column(by.capitalize(), lambda r: grids.filter_cell(by, r["key"])),
         grids.Column("Change", lambda r: _change_cell(r, largest), align="right"),
         grids.Column("Cost", lambda r: grids.cell(formatting.money(r["cost"]), v=r["cost"]), align="right"),
-        grids.Column("Before", lambda r: grids.cell(formatting.money(r["previous_cost"]), v=r["previous_cost"]), align="right"),
+        grids.Column(
+            "Before", lambda r: grids.cell(formatting.money(r["previous_cost"]), v=r["previous_cost"]), align="right"
+        ),
         grids.Column("Calls", lambda r: grids.cell(formatting.count(r["calls"]), v=r["calls"]), align="right"),
     )
     grids.draw("movers", columns, rows, row_id=lambda r: r["key"] or "", sortable=True)
@@ -152,10 +219,22 @@ def _movers(chosen: filter_bar.Selection) -> None:
 def _change_cell(row: Row, largest: float) -> Row:
     ratio = row["change_ratio"]
     sign = "+" if row["change"] > 0 else ""
-    share = "±0%" if ratio is not None and abs(ratio) < 0.005 else f"{ratio:+.0%}" if ratio is not None and abs(ratio) < 10 else "new" if ratio is None else f"×{ratio + 1:.0f}"
+    share = (
+        "±0%"
+        if ratio is not None and abs(ratio) < 0.005
+        else f"{ratio:+.0%}"
+        if ratio is not None and abs(ratio) < 10
+        else "new"
+        if ratio is None
+        else f"×{ratio + 1:.0f}"
+    )
     tone = "bad" if row["change"] > 0 else "good"
-    return grids.cell(f"{sign}{formatting.money(row['change'])}  {share}", v=row["change"], bar=abs(row["change"]) / largest,
-                      tone=tone if abs(row["change"]) > largest / 20 else None)  # fmt: skip
+    return grids.cell(
+        f"{sign}{formatting.money(row['change'])}  {share}",
+        v=row["change"],
+        bar=abs(row["change"]) / largest,
+        tone=tone if abs(row["change"]) > largest / 20 else None,
+    )
 
 
 def _needs_you(chosen: filter_bar.Selection, current: Row) -> None:
@@ -166,7 +245,9 @@ def _needs_you(chosen: filter_bar.Selection, current: Row) -> None:
         return
     columns = (
         grids.Column("What", lambda r: grids.cell(r["what"], pill=r["tone"])),
-        grids.Column("", lambda r: grids.cell(r["text"], **({"go": r["go"], "href": r["go"]} if r["go"] else {})), kind="wrap"),
+        grids.Column(
+            "", lambda r: grids.cell(r["text"], **({"go": r["go"], "href": r["go"]} if r["go"] else {})), kind="wrap"
+        ),
     )
     done = grids.draw("needs", columns, found, row_id=lambda r: r["what"] + r["text"])
     if done.gone:
@@ -188,7 +269,7 @@ def _from_status() -> list[Row]:
 def _from_numbers(current: Row) -> list[Row]:
     found = []
     if current["unpriced_calls"]:
-        text = f"{formatting.plural(current['unpriced_calls'], 'call')} of models without a price: their cost is not in the sums"
+        text = f"{formatting.plural(current['unpriced_calls'], 'call')} without a price: their cost is not in the sums"
         found.append({"what": "Unpriced", "tone": "warn", "text": text, "go": "costs"})
     if current["calls_without_usage"]:
         text = f"{formatting.plural(current['calls_without_usage'], 'call')} came without token counts"
@@ -199,11 +280,14 @@ def _from_numbers(current: Row) -> list[Row]:
 def _from_anomalies(chosen: filter_bar.Selection) -> list[Row]:
     return [
         {
-            "what": "Anomaly", "tone": "bad", "go": None,
-            "text": f"{row['dimension'] or row['service_name']}: {row['metric']} {row['actual']:,.2f}, expected {row['expected']:,.2f}",
+            "what": "Anomaly",
+            "tone": "bad",
+            "go": None,
+            "text": f"{row['dimension'] or row['service_name']}: {row['metric']} {row['actual']:,.2f}, "
+            f"expected {row['expected']:,.2f}",
         }
         for row in answers.rows("anomalies", chosen.filters)[:5]
-    ]  # fmt: skip
+    ]
 
 
 states.guarded(page)

@@ -14,16 +14,32 @@ from spanfold.dashboard.components.parts import component
 Row = dict[str, Any]
 MOST = 200
 ADVICE = {  # kind -> (in words, tone, what to do)
-    "unpriced": ("No price known", "warn", "Add a price with `spanfold prices set`, or check the model name that is sent."),
-    "missing_usage": ("No token counts", "warn", "Switch usage on in the instrumentation (streams: include_usage), else cost is unknown."),
+    "unpriced": (
+        "No price known",
+        "warn",
+        "Add a price with `spanfold prices set`, or check the model name that is sent.",
+    ),
+    "missing_usage": (
+        "No token counts",
+        "warn",
+        "Switch usage on in the instrumentation (streams: include_usage), else cost is unknown.",
+    ),
     "orphan": ("Parent not received", "info", "Export the parent's service too, or keep whole traces when sampling."),
     "duplicate_span": ("Sent twice", "", "Nothing: counted once. Many of them mean a retrying exporter."),
-    "changed_duplicate": ("Sent again, different", "warn", "The first version was kept. Look for two services that share span ids."),
-    "skewed_time": ("Clock not believable", "warn", "Set the sender's clock: its spans lie in the partition 1970-01-01."),
+    "changed_duplicate": (
+        "Sent again, different",
+        "warn",
+        "The first version was kept. Look for two services that share span ids.",
+    ),
+    "skewed_time": (
+        "Clock not believable",
+        "warn",
+        "Set the sender's clock: its spans lie in the partition 1970-01-01.",
+    ),
     "truncated": ("Cut by the sender", "warn", "Raise OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT where this scope runs."),
     "usage_disagrees": ("Token counts disagree", "warn", "Total and parts differ. The buckets that add up were taken."),
     "bad_json": ("Messages not readable", "bad", "The attribute is not JSON: kept as sent, shown under Attributes."),
-}  # fmt: skip
+}
 
 
 def page() -> None:
@@ -54,8 +70,18 @@ def _tiles(chosen: filter_bar.Selection, status: Any) -> None:
         return f"{formatting.percent(part / calls)} of {calls:,} calls" if calls and part is not None else ""
 
     tiles = [
-        _tile("Behind", formatting.duration(lag * 1e3), "from accepted to queryable", "bad" if lag > states.STALE_SECONDS else "good"),
-        _tile("Refused or rejected", formatting.count(refused + rejected), "since the collector started", "bad" if refused + rejected else "good"),
+        _tile(
+            "Behind",
+            formatting.duration(lag * 1e3),
+            "from accepted to queryable",
+            "bad" if lag > states.STALE_SECONDS else "good",
+        ),
+        _tile(
+            "Refused or rejected",
+            formatting.count(refused + rejected),
+            "since the collector started",
+            "bad" if refused + rejected else "good",
+        ),
         _tile("Without tokens", formatting.count(totals.get("without_input_tokens")), share("without_input_tokens")),
         _tile("Without a model", formatting.count(totals.get("without_model")), share("without_model")),
         _tile("Unpriced", formatting.count(totals.get("unpriced_calls")), share("unpriced_calls")),
@@ -70,7 +96,10 @@ def _tile(label: str, value: str, delta: str, tone: str = "") -> Row:
 
 def _problems(status: Any) -> None:
     rows = [{"stage": stage, **error} for stage, error in (status.get("errors") or {}).items()]
-    rows += [{"stage": "damaged file", "last": f"{piece['path']} ({piece['bytes']:,} bytes)", "count": 1} for piece in status.get("damaged") or ()]
+    rows += [
+        {"stage": "damaged file", "last": f"{piece['path']} ({piece['bytes']:,} bytes)", "count": 1}
+        for piece in status.get("damaged") or ()
+    ]
     if not rows:
         return
     grids.section("Wrong right now", key="problems")
@@ -99,7 +128,13 @@ def _table(chosen: filter_bar.Selection) -> None:
         grids.Column("Example", _example),
         grids.Column("What to do", lambda r: _advice(r)[2].replace("`", ""), kind="wrap"),
     )
-    done = grids.draw("quality", columns, rows, row_id=lambda r: f"{r['kind']}{r['detail']}{r['service_name']}{r['scope_name']}", sortable=True)
+    done = grids.draw(
+        "quality",
+        columns,
+        rows,
+        row_id=lambda r: f"{r['kind']}{r['detail']}{r['service_name']}{r['scope_name']}",
+        sortable=True,
+    )
     if done.gone:
         trace_id, _, span_id = str(done.gone).partition("/")
         shell.go("trace_detail", trace=trace_id, **({"span": span_id} if span_id else {}))
@@ -124,11 +159,14 @@ def _redactions(chosen: filter_bar.Selection) -> None:
         st.text("No rule fired in this range.")
         return
     columns = (
-        grids.Column("Rule", lambda r: r["rule"]), grids.Column("Service", lambda r: r["service_name"]),
+        grids.Column("Rule", lambda r: r["rule"]),
+        grids.Column("Service", lambda r: r["service_name"]),
         grids.Column("Place", lambda r: r["place"]),
         grids.Column("Count", lambda r: grids.cell(formatting.count(r["count"]), v=r["count"]), align="right"),
-    )  # fmt: skip
-    grids.draw("redactions", columns, rows, row_id=lambda r: f"{r['rule']}{r['service_name']}{r['place']}", sortable=True)
+    )
+    grids.draw(
+        "redactions", columns, rows, row_id=lambda r: f"{r['rule']}{r['service_name']}{r['place']}", sortable=True
+    )
 
 
 def _parts(status: Any) -> None:
@@ -141,7 +179,8 @@ def _parts(status: Any) -> None:
         grids.Column("Restarts", lambda r: formatting.count(r.get("restarts")), align="right"),
     )
     info = answers.row("snapshot_info") or {}
-    foot = f"Snapshot {info.get('version')}, prices {info.get('book_version')}, {formatting.count(status.get('accepted'))} items accepted"
+    accepted = formatting.count(status.get("accepted"))
+    foot = f"Snapshot {info.get('version')}, prices {info.get('book_version')}, {accepted} items accepted"
     grids.draw("parts", columns, rows, row_id=lambda r: r["name"], foot=foot)
 
 

@@ -7,7 +7,18 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import answers, decisions, filter_bar, formatting, grids, previews, shell, states, transcripts
+from spanfold.dashboard import (
+    answers,
+    decisions,
+    filter_bar,
+    formatting,
+    grids,
+    previews,
+    shell,
+    states,
+    trail,
+    transcripts,
+)
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
 from spanfold.state.reviews import UNREVIEWED, Review
@@ -15,8 +26,13 @@ from spanfold.state.targets import Target
 
 Row = dict[str, Any]
 QUEUES = {
-    "all": "All", "errors": "Errors", "costly": "Cost outliers", "slow": "Slow", "unpriced": "Unpriced", "flagged": "Flagged",
-}  # fmt: skip
+    "all": "All",
+    "errors": "Errors",
+    "costly": "Cost outliers",
+    "slow": "Slow",
+    "unpriced": "Unpriced",
+    "flagged": "Flagged",
+}
 REASONS = {"errors": "has errors", "costly": "cost outlier", "slow": "slow", "unpriced": "unpriced"}
 BATCH = 40  # items loaded, and leased, at once
 CANDIDATES = 400
@@ -29,9 +45,15 @@ def page() -> None:
         st.title("Review queue", anchor=False, width="content")
         st.space("stretch")
         rule = st.segmented_control(
-            "Queue", list(QUEUES), default="all", key="queue", bind="query-params", required=True, label_visibility="collapsed",
+            "Queue",
+            list(QUEUES),
+            default="all",
+            key="queue",
+            bind="query-params",
+            required=True,
+            label_visibility="collapsed",
             format_func=QUEUES.__getitem__,
-        )  # fmt: skip
+        )
     filters = chosen.filters
     candidates = answers.rows("review_queue", filters, rule=rule, limit=CANDIDATES)
     queue = _queue(rule, chosen, candidates)
@@ -41,7 +63,8 @@ def page() -> None:
     _deck(queue, candidates, chosen, rule)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
-            "j k move · a approve · f flag · r reject · u undo · n comment · Enter opens the trace · ? all keys", width="content"
+            "j k move · a approve · f flag · r reject · u undo · n comment · Enter opens the trace · ? all keys",
+            width="content",
         )
         st.space("stretch")
         st.button("Load the next items", icon=":material/refresh:", key="next-items", type="tertiary", on_click=_forget)
@@ -54,7 +77,11 @@ def _queue(rule: str, chosen: filter_bar.Selection, candidates: Sequence[Row]) -
     belongs_to = (rule, st.session_state.get("range"), tuple(filter_bar.active()))
     queue: Row | None = st.session_state.get("review-items")
     if queue is None or queue["of"] != belongs_to:
-        queue = {"of": belongs_to, "items": _take(candidates, rule), "number": st.session_state.get("review-number", 0) + 1}
+        queue = {
+            "of": belongs_to,
+            "items": _take(candidates, rule),
+            "number": st.session_state.get("review-number", 0) + 1,
+        }
         st.session_state["review-number"] = queue["number"]
         st.session_state["review-items"] = queue
     return queue
@@ -85,7 +112,10 @@ def _empty(chosen: filter_bar.Selection, rule: str, candidates: Sequence[Row]) -
         return
     with st.container(border=True, key="queue-done"):
         st.header("Nothing waits in this queue", anchor=False)
-        st.text(f"Every trace of “{QUEUES[rule]}” in this range ({chosen.range_label.lower()}) has a decision, or somebody else is looking at it.")
+        st.text(
+            f"Every trace of “{QUEUES[rule]}” in this range ({chosen.range_label.lower()}) has a decision, "
+            "or somebody else is looking at it."
+        )
         st.button("Look again", key="look-again", type="primary", on_click=_forget)
 
 
@@ -100,11 +130,19 @@ def _deck(queue: Row, candidates: Sequence[Row], chosen: filter_bar.Selection, r
     more = f"{waiting:,}{'+' if len(candidates) == CANDIDATES else ''} more wait" if waiting else ""
     result = component(KEY, "transcript_items")(
         data={
-            "items": items, "queue": f"{rule}-{queue['number']}", "acked": decisions.acked(KEY), "problem": decisions.problem(KEY),
-            "clashes": decisions.clashes(KEY), "opened": opened, "more": more,
+            "items": items,
+            "queue": f"{rule}-{queue['number']}",
+            "acked": decisions.acked(KEY),
+            "problem": decisions.problem(KEY),
+            "clashes": decisions.clashes(KEY),
+            "opened": opened,
+            "more": more,
         },
-        key=KEY, on_log_change=lambda: decisions.store_log(KEY, targets), on_open_change=ignore, on_opened_change=ignore,
-    )  # fmt: skip
+        key=KEY,
+        on_log_change=lambda: decisions.store_log(KEY, targets),
+        on_open_change=ignore,
+        on_opened_change=ignore,
+    )
     if result.open:
         shell.go("trace_detail", trace=result.open)
 
@@ -114,20 +152,31 @@ def _ends(seen: tuple[tuple[str, int], ...], data: str, _rows: Sequence[Row]) ->
     return previews.ends(_rows)
 
 
-def _item(row: Row, review: Review, ends: previews.Ends | None, opened: Sequence[str], chosen: filter_bar.Selection) -> Row:
+def _item(
+    row: Row, review: Review, ends: previews.Ends | None, opened: Sequence[str], chosen: filter_bar.Selection
+) -> Row:
     facts = [
-        formatting.when(row["start_time"], chosen.zone), row["service_name"] or "", ", ".join(row["models"] or ()),
-        formatting.duration(row["duration_ms"]), formatting.tokens_in_out(row), formatting.cost_of(row),
+        formatting.when(row["start_time"], chosen.zone),
+        row["service_name"] or "",
+        ", ".join(row["models"] or ()),
+        formatting.duration(row["duration_ms"]),
+        formatting.tokens_in_out(row),
+        formatting.cost_of(row),
         formatting.plural(row["errors"], "error") if row["errors"] else "",
         f"last decided by {review.who}" if review.who else "",
-    ]  # fmt: skip
+    ]
     reasons = ", ".join(REASONS.get(reason, reason) for reason in row["reasons"] or ())
     line = transcripts.one_line(ends.question, "user") if ends else ""
     return {
-        "id": row["trace_id"], "title": row["name"] or "(no name)", "why": reasons or line[:80] or row["service_name"] or "",
-        "href": f"trace?trace={row['trace_id']}", "facts": [fact for fact in facts if fact], "state": review.state,
-        "revision": review.revision, "items": _words(row, ends, opened),
-    }  # fmt: skip
+        "id": row["trace_id"],
+        "title": row["name"] or "(no name)",
+        "why": reasons or line[:80] or row["service_name"] or "",
+        "href": f"trace?trace={row['trace_id']}",
+        "facts": [fact for fact in facts if fact],
+        "state": review.state,
+        "revision": review.revision,
+        "items": _words(row, ends, opened),
+    }
 
 
 def _words(row: Row, ends: previews.Ends | None, opened: Sequence[str]) -> list[Row]:
@@ -135,13 +184,15 @@ def _words(row: Row, ends: previews.Ends | None, opened: Sequence[str]) -> list[
     if ends is None or not (ends.question or ends.answer):
         return [{"type": "note", "text": "No messages came with this trace: open it to see its spans."}]
     prefix = f"{row['trace_id']}."
-    given = ends.question and dict(ends.question)
+    given = dict(ends.question) if ends.question else None
     if given:  # all but the last user turn is context here, new or not
         last = max((at for at, m in enumerate(given["messages"]) if m["role"] == "user"), default=0)
         given["messages"] = [dict(m) | {"is_new": at >= last} for at, m in enumerate(given["messages"])]
     items = transcripts.of_call(given, None, prefix=prefix, opened=opened)
     if row["calls"] > 1:
-        items.append({"type": "note", "text": f"{row['calls'] - 1} more calls between the question and the last answer"})
+        items.append(
+            {"type": "note", "text": f"{row['calls'] - 1} more calls between the question and the last answer"}
+        )
     items += transcripts.of_call(None, ends.answer, prefix=f"{prefix}out.", opened=opened)
     if ends.answer is None:
         items.append({"type": "note", "tone": "warn", "text": "No answer was recorded."})
@@ -150,19 +201,19 @@ def _words(row: Row, ends: previews.Ends | None, opened: Sequence[str]) -> list[
 
 def _trail(chosen: filter_bar.Selection) -> None:
     last = backend().state.reviews.last_event()
-    events = list(reversed(backend().state.reviews.events(after=max(0, last - 50))))
-    with st.expander(f"Audit trail, the last {len(events)} of {last:,} entries" if last else "Audit trail, empty", key="audit-trail"):
+    events = backend().state.reviews.events(after=max(0, last - 50))
+    with st.expander(
+        f"Audit trail, the last {len(events)} of {last:,} entries" if last else "Audit trail, empty", key="audit-trail"
+    ):
         if not events:
-            st.text("Every decision will be listed here: who, when, from what to what, and the comment. Entries are never changed.")
+            st.text(
+                "Every decision will be listed here: who, when, from what to what, and the comment. "
+                "Entries are never changed."
+            )
             return
-        columns = (
-            grids.Column("When", lambda e: formatting.when(e.decided_at.replace(tzinfo=None), chosen.zone), kind="time"),
-            grids.Column("Who", lambda e: e.who),
-            grids.Column("Decision", lambda e: grids.cell(f"{e.from_state} → {e.to_state}", sub="undo" if e.undo_of else None)),
-            grids.Column("What", lambda e: grids.cell(f"{e.target.kind} {e.target.trace_id[:12] or e.target.message_id[:12]}…", title=e.target.trace_id), kind="mono"),
-            grids.Column("Comment", lambda e: e.comment or ("(encrypted)" if e.has_comment else None), kind="wrap"),
-        )
-        grids.draw("audit", columns, events, row_id=lambda e: str(e.seq))  # type: ignore[arg-type]
+        opened = trail.draw("audit", events, chosen.zone, targets=True)
+    if opened:
+        shell.go("trace_detail", trace=opened)
 
 
 states.guarded(page)

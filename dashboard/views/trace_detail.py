@@ -6,7 +6,18 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import answers, decisions, filter_bar, formatting, grids, shell, span_panel, span_tree, states
+from spanfold.dashboard import (
+    answers,
+    decisions,
+    filter_bar,
+    formatting,
+    grids,
+    shell,
+    span_panel,
+    span_tree,
+    states,
+    trail,
+)
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
 from spanfold.state.targets import Target
@@ -31,7 +42,7 @@ def _unknown(trace_id: str) -> None:
     with st.container(border=True, key="no-trace"):
         if trace_id:
             st.header("This trace is not here", anchor=False)
-            st.text("No stored span has this trace id. It may not have been folded yet, or its day was dropped by retention.")
+            st.text("No stored span has this trace id. It may not have been folded yet, or retention dropped its day.")
             st.code(trace_id[:64], language=None)
         else:
             st.header("No trace is chosen", anchor=False)
@@ -52,8 +63,11 @@ def _header(row: Row, chosen: filter_bar.Selection) -> None:
         pills.append([review.state.capitalize(), grids.REVIEW_TONE[review.state]])
     if row["unpriced_calls"]:
         pills.append([f"{row['unpriced_calls']} unpriced", "warn"])
-    result = component("heading")(data={"title": row["name"] or "(no name)", "pills": pills, "facts": _facts(row, chosen)},
-                                  key="trace-heading", on_go_change=ignore)  # fmt: skip
+    result = component("heading")(
+        data={"title": row["name"] or "(no name)", "pills": pills, "facts": _facts(row, chosen)},
+        key="trace-heading",
+        on_go_change=ignore,
+    )
     if result.go:
         shell.go("conversation", conversation=result.go)
 
@@ -69,8 +83,14 @@ def _facts(row: Row, chosen: filter_bar.Selection) -> list[Row]:
         {"label": "Tokens", "value": formatting.tokens_in_out(row)},
         {"label": "Cost", "value": formatting.cost_of(row)},
     ]
-    optional = (("Errors", row["errors"]), ("User", row["user_id"]), ("Session", row["session_id"]), ("Key", row["key_label"]),
-                ("Environment", row["environment"]), ("Tags", ", ".join(row["tags"] or ())))  # fmt: skip
+    optional = (
+        ("Errors", row["errors"]),
+        ("User", row["user_id"]),
+        ("Session", row["session_id"]),
+        ("Key", row["key_label"]),
+        ("Environment", row["environment"]),
+        ("Tags", ", ".join(row["tags"] or ())),
+    )
     facts += [{"label": label, "value": str(value)} for label, value in optional if value]
     if len(conversations) == 1:
         facts.append({"label": "Conversation", "value": "open", "go": conversations[0], "title": conversations[0]})
@@ -85,27 +105,22 @@ def _target(row: Row) -> Target:
 def _review(row: Row, zone: str) -> None:
     """Decide here, with a comment, and see who decided what before."""
     with st.popover("Review", icon=":material/rate_review:", key="review-trace"):
-        comment = st.text_area("Comment", key="trace-comment", placeholder="Kept, encrypted, with the decision", height=80)
+        comment = st.text_area(
+            "Comment", key="trace-comment", placeholder="Kept, encrypted, with the decision", height=80
+        )
         with st.container(horizontal=True):
             for state in ("approved", "flagged", "rejected"):
-                st.button(decisions.VERBS[state], key=f"trace-{state}", on_click=_decide, args=(_target(row), state, comment))
+                st.button(
+                    decisions.VERBS[state], key=f"trace-{state}", on_click=_decide, args=(_target(row), state, comment)
+                )
     events = backend().state.reviews.history(_target(row))
-    with st.popover(f"History · {len(events)}" if events else "History", icon=":material/history:", key="review-history"):
+    with st.popover(
+        f"History · {len(events)}" if events else "History", icon=":material/history:", key="review-history"
+    ):
         if not events:
             st.text("Nobody has decided on this trace yet.")
             return
-        columns = (
-            grids.Column("When", lambda e: formatting.when(e["at"], zone), kind="time"),
-            grids.Column("Who", lambda e: e["who"]),
-            grids.Column("Decision", lambda e: grids.cell(f"{e['was']} → {e['became']}", sub="undo" if e["undo"] else None)),
-            grids.Column("Comment", lambda e: e["comment"], kind="wrap"),
-        )
-        rows = [
-            {"id": str(e.seq), "at": e.decided_at.replace(tzinfo=None), "who": e.who, "was": e.from_state, "became": e.to_state,
-             "undo": e.undo_of is not None, "comment": e.comment or ("(encrypted)" if e.has_comment else None)}
-            for e in reversed(events)
-        ]  # fmt: skip
-        grids.draw("trail", columns, rows, row_id=lambda e: e["id"])
+        trail.draw("trail", events, zone)
 
 
 def _decide(target: Target, state: str, comment: str) -> None:
@@ -122,7 +137,9 @@ def _spans(row: Row, spans: list[Row], zone: str) -> None:
     def explore() -> None:
         left, right = st.columns([11, 9], gap="medium")
         with left, st.container(key="trace-spans-side"):
-            view = st.segmented_control("View", ["Tree", "Table"], default="Tree", key="trace-view", required=True, label_visibility="collapsed")
+            view = st.segmented_control(
+                "View", ["Tree", "Table"], default="Tree", key="trace-view", required=True, label_visibility="collapsed"
+            )
             selected = _waterfall(row, tree, start) if view == "Tree" else _table(row, spans, tree, start)
             grids.sql_button("trace_spans", key="trace-spans", trace_id=row["trace_id"])
         if selected != st.query_params.get("span"):
@@ -143,7 +160,9 @@ def _interesting(tree: dict[str, list[Any]]) -> str:
 
 def _waterfall(row: Row, tree: dict[str, list[Any]], start: str) -> str:
     result = component("waterfall")(
-        data={"spans": tree, "selected": start, "trace": row["trace_id"]}, key=f"waterfall-{row['trace_id']}", on_selected_change=ignore
+        data={"spans": tree, "selected": start, "trace": row["trace_id"]},
+        key=f"waterfall-{row['trace_id']}",
+        on_selected_change=ignore,
     )
     return result.selected if result.selected in tree["id"] else start
 
@@ -153,19 +172,36 @@ def _table(row: Row, spans: list[Row], tree: dict[str, list[Any]], start: str) -
     by_id = {span["span_id"]: span for span in spans}
     shown = [{"at": at, "id": ident, **by_id[ident]} for at, ident in enumerate(tree["id"]) if ident in by_id]
     columns = (
-        grids.Column("Span", lambda r: grids.cell("\u2003" * tree["depth"][r["at"]] + span_tree.title_of(r), v=r["at"]), main=True),
+        grids.Column(
+            "Span",
+            lambda r: grids.cell("\u2003" * tree["depth"][r["at"]] + span_tree.title_of(r), v=r["at"]),
+            main=True,
+        ),
         grids.Column("Status", grids.status_cell),
         grids.Column("Model", lambda r: r["model"]),
         grids.Column("Tokens", lambda r: tree["tokens"][r["at"]] or None, align="right"),
-        grids.Column("Cost", lambda r: grids.cell(tree["cost"][r["at"]], v=r["cost"]) if tree["cost"][r["at"]] else None, align="right"),
-        grids.Column("Duration", lambda r: grids.cell(formatting.duration(r["duration_ms"]), v=r["duration_ms"]), align="right"),
+        grids.Column(
+            "Cost",
+            lambda r: grids.cell(tree["cost"][r["at"]], v=r["cost"]) if tree["cost"][r["at"]] else None,
+            align="right",
+        ),
+        grids.Column(
+            "Duration", lambda r: grids.cell(formatting.duration(r["duration_ms"]), v=r["duration_ms"]), align="right"
+        ),
     )
     key = f"span-table-{row['trace_id']}"
-    done = grids.draw(key, columns, shown, row_id=lambda r: r["id"], href=lambda r: f"trace?trace={r['trace_id']}&span={r['id']}",
-                      sortable=True, keys=True)  # fmt: skip
+    done = grids.draw(
+        key,
+        columns,
+        shown,
+        row_id=lambda r: r["id"],
+        href=lambda r: f"trace?trace={r['trace_id']}&span={r['id']}",
+        sortable=True,
+        keys=True,
+    )
     if done.opened:
         st.session_state[f"{key}-open"] = done.opened
-    return st.session_state.get(f"{key}-open", start)
+    return str(st.session_state.get(f"{key}-open", start))
 
 
 states.guarded(page)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +30,12 @@ def page() -> None:
         st.caption(formatting.plural(total, "trace"), width="content")
         st.space("stretch")
         grids.sql_button(
-            "traces_page", key=KEY, filters=chosen.filters, limit=grids.PAGE, before_time=before_time, before_id=before_id
+            "traces_page",
+            key=KEY,
+            filters=chosen.filters,
+            limit=grids.PAGE,
+            before_time=before_time,
+            before_id=before_id,
         )
         pager.draw(rows, total, time="page_time", ident="trace_id")
     picks = st.session_state.setdefault("picked-traces", {})
@@ -52,25 +56,41 @@ def _table(rows: Sequence[Row], chosen: filter_bar.Selection, picks: dict[str, T
     states_now = {trace_id: live[target] for trace_id, target in targets.items()}
     columns = (
         grids.Column("Time", lambda r: formatting.when(r["start_time"], chosen.zone, chosen.today), kind="time"),
-        grids.Column("Name", lambda r: grids.cell(r["name"] or "(no name)", sub=first_words.get(r["trace_id"])), main=True),
+        grids.Column(
+            "Name", lambda r: grids.cell(r["name"] or "(no name)", sub=first_words.get(r["trace_id"])), main=True
+        ),
         grids.Column("Service", lambda r: grids.filter_cell("service", r["service_name"])),
         grids.Column("Model", lambda r: grids.names_cell(r["models"], "model"), kind="tight"),
         grids.Column("Status", _lifecycle),
         grids.Column("Spans", _spans, align="right"),
-        grids.Column("Duration", lambda r: grids.cell(formatting.duration(r["duration_ms"]), bar=r["duration_ms"] / longest),
-                     align="right"),
+        grids.Column(
+            "Duration",
+            lambda r: grids.cell(formatting.duration(r["duration_ms"]), bar=r["duration_ms"] / longest),
+            align="right",
+        ),
         grids.Column("Tokens in", lambda r: _tokens(r, "input_tokens", "cache_read_tokens"), align="right"),
         grids.Column("Out", lambda r: _tokens(r, "output_tokens"), align="right"),
         grids.Column("Cost", _cost, align="right"),
         grids.Column("Review", lambda r: states_now[r["trace_id"]].state, kind="review"),
-    )  # fmt: skip
+    )
     return grids.draw(
-        KEY, columns, rows, row_id=lambda r: r["trace_id"], label=lambda r: r["name"] or "",
-        href=lambda r: f"trace?trace={r['trace_id']}", revision=lambda r: states_now[r["trace_id"]].revision,
-        on_log=lambda: decisions.store_log(KEY, targets), pickable=True, keys=True, decide=True,
-        picked=[trace_id for trace_id in targets if trace_id in picks], stamp=st.session_state.get("picks-stamp", 0),
-        page=number, acked=decisions.acked(KEY), problem=decisions.problem(KEY),
-    )  # fmt: skip
+        KEY,
+        columns,
+        rows,
+        row_id=lambda r: r["trace_id"],
+        label=lambda r: r["name"] or "",
+        href=lambda r: f"trace?trace={r['trace_id']}",
+        revision=lambda r: states_now[r["trace_id"]].revision,
+        on_log=lambda: decisions.store_log(KEY, targets),
+        pickable=True,
+        keys=True,
+        decide=True,
+        picked=[trace_id for trace_id in targets if trace_id in picks],
+        stamp=st.session_state.get("picks-stamp", 0),
+        page=number,
+        acked=decisions.acked(KEY),
+        problem=decisions.problem(KEY),
+    )
 
 
 def _lifecycle(row: Row) -> Row:
@@ -80,14 +100,18 @@ def _lifecycle(row: Row) -> Row:
 
 
 def _spans(row: Row) -> Row:
-    return grids.cell(formatting.count(row["spans"]), sub=formatting.plural(row["errors"], "error") if row["errors"] else None)
+    return grids.cell(
+        formatting.count(row["spans"]), sub=formatting.plural(row["errors"], "error") if row["errors"] else None
+    )
 
 
 def _tokens(row: Row, name: str, cached: str = "") -> Row | None:
     if row[name] is None:
         return None
     share = row.get(cached) if cached else None
-    return grids.cell(formatting.short(row[name]), title=f"{row[name]:,}", sub=f"{formatting.short(share)} cached" if share else None)
+    return grids.cell(
+        formatting.short(row[name]), title=f"{row[name]:,}", sub=f"{formatting.short(share)} cached" if share else None
+    )
 
 
 def _cost(row: Row) -> Row | None:
@@ -109,13 +133,24 @@ def _remember(picks: dict[str, Target], rows: Sequence[Row], picked: Sequence[st
 
 def _pick_bar(chosen: filter_bar.Selection, picks: dict[str, Target], total: int) -> None:
     if not picks:
-        st.caption("Pick rows to approve, flag or reject them together. j k move, x picks, a f r decide, Enter opens.", width="content")
+        st.caption(
+            "Pick rows to approve, flag or reject them together. j k move, x picks, a f r decide, Enter opens.",
+            width="content",
+        )
         return
     st.markdown(f"**{len(picks):,} picked**")
     comment = st.session_state.get("bulk-comment", "")
     for state, icon in (("approved", "check"), ("flagged", "flag"), ("rejected", "close")):
-        st.button(decisions.VERBS[state], icon=f":material/{icon}:", key=f"bulk-{state}", on_click=_decide, args=(state, picks, comment))
-    st.text_input("Comment", key="bulk-comment", placeholder="Comment for all of them", label_visibility="collapsed", width=260)
+        st.button(
+            decisions.VERBS[state],
+            icon=f":material/{icon}:",
+            key=f"bulk-{state}",
+            on_click=_decide,
+            args=(state, picks, comment),
+        )
+    st.text_input(
+        "Comment", key="bulk-comment", placeholder="Comment for all of them", label_visibility="collapsed", width=260
+    )
     if total > len(picks):
         most = min(total, MOST_PICKED)
         st.button(f"Pick all {most:,}", key="pick-all", type="tertiary", on_click=_pick_all, args=(chosen, picks))
