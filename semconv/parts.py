@@ -165,13 +165,14 @@ def _call(part: Part) -> Part:
         inner = {**inner, **inner["function"]}
     name = _first(inner, "name", "toolName", "tool_name", "tool_kind", "function_name")
     arguments = _first(inner, "arguments", "input", "args", "parameters", "tool_kwargs", "kwargs", "action")
-    call_id = _first(part, "call_id", "id", "toolCallId", "tool_call_id", "tool_id", "toolUseId")
+    call_id = _first(part, "call_id", "id", "toolCallId", "tool_call_id", "tool_id", "toolUseId", "ref")
     return tool_call(name, arguments, call_id if call_id is not None else _first(inner, "id", "toolUseId", "call_id"))
 
 
 def _response(part: Part) -> Part:
     value = _first(part, "response", "result", "output", "content", "text")
-    return tool_response(value, _first(part, "id", "tool_use_id", "call_id", "tool_call_id", "toolCallId", "toolUseId"))
+    keys = ("id", "tool_use_id", "call_id", "tool_call_id", "toolCallId", "toolUseId", "ref")
+    return tool_response(value, _first(part, *keys))
 
 
 def _inside(key: str, read: Callable[[Part], Part | None]) -> Callable[[Part], Part | None]:
@@ -249,6 +250,9 @@ _BY_KEY: dict[str, Callable[[Part], Part | None]] = {
     "inline_data": _inside("inline_data", _inline_data),
     "fileData": _inside("fileData", _inline_data),
     "file_data": _inside("file_data", _inline_data),
+    "toolRequest": _inside("toolRequest", _call),
+    "toolResponse": _inside("toolResponse", _response),
+    "media": _inside("media", lambda part: media_part(part.get("url"), part.get("contentType"))),
     "toolUse": _inside("toolUse", _call),
     "toolResult": _inside("toolResult", _response),
     "tool_call": _inside("tool_call", _call),

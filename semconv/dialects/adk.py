@@ -20,6 +20,7 @@ ADK = Dialect(
         {"operation": Source("@name", pattern=r"^(agent_run|execute_tool)\b", values={"agent_run": "invoke_agent"})},
         {"session_id": Source(_P + "session_id"), "tool_call_id": Source(_P + "tool_call_id")},
         request_of(_P + "llm_request"),
+        {"output_tokens": Source(_P + "llm_response", path="text_output_tokens", unit="response")},  # 1.5.0: see above
         response_of(_P + "llm_response"),
     ),
     content={

@@ -135,6 +135,100 @@ def test_adk_keeps_tools_on_the_span_and_words_in_logs() -> None:
     assert {call["conversation_id"] for call in calls} != {None}
 
 
+DOCUMENTED: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [  # dialect, scope, span name, sent, expected
+    (
+        "genkit", "genkit-tracer", "googleai/gemini-2.5-flash",
+        {"genkit:type": "action", "genkit:metadata:subtype": "model", "genkit:name": "googleai/gemini-2.5-flash",
+         "genkit:sessionId": "s",
+         "genkit:input": '{"messages":[{"role":"user","content":[{"text":"Hi"}]},{"role":"model","content":'
+                         '[{"toolRequest":{"name":"t","ref":"r","input":{"a":1}}}]}],"tools":[{"name":"t"}]}',
+         "genkit:output": '{"message":{"role":"model","content":[{"text":"Hello"}]},"finishReason":"stop",'
+                          '"usage":{"inputTokens":7,"outputTokens":2}}'},
+        {"operation": "chat", "provider": "gcp.gemini", "request_model": "gemini-2.5-flash", "input_tokens": 7,
+         "output_tokens": 2, "finish_reasons": ["stop"], "roles": ["user", "assistant"], "answer": ["text"],
+         "tools": ["t"], "session_id": "s"},
+    ),
+    (
+        "langsmith", "langsmith", "ChatOpenAI",
+        {"langsmith.span.kind": "llm", "gen_ai.system": "openai", "gen_ai.request.model": "gpt-4o",
+         "gen_ai.usage.input_tokens": 9, "gen_ai.usage.output_tokens": 4, "langsmith.metadata.thread_id": "t1",
+         "gen_ai.usage.input_token_details": '{"cache_read": 5}',
+         "gen_ai.prompt": '{"messages":[[{"lc":1,"id":["langchain","HumanMessage"],"kwargs":{"content":"Hi"}}]]}',
+         "gen_ai.completion": '{"generations":[[{"message":{"lc":1,"id":["x","AIMessage"],"kwargs":'
+                              '{"content":"Hello"}}}]]}'},
+        {"operation": "chat", "provider": "openai", "request_model": "gpt-4o", "input_tokens": 9,
+         "cache_read_tokens": 5, "roles": ["user"], "answer": ["text"], "conversation_id": "t1"},
+    ),
+    (
+        "livekit", "livekit-agents", "llm_request",
+        {"gen_ai.request.model": "gpt-4o", "lk.chat_ctx": '{"items":[{"type":"message","role":"user",'
+         '"content":["Hi"]}]}', "lk.response.text": "Hello", "lk.room_name": "room",
+         "lk.llm_metrics": '{"prompt_tokens":9,"completion_tokens":4,"prompt_cached_tokens":5,"ttft":0.5}'},
+        {"operation": "chat", "provider": "openai", "input_tokens": 9, "output_tokens": 4, "cache_read_tokens": 5,
+         "ttft_ms": 500.0, "roles": ["user"], "answer": ["text"], "session_id": "room"},
+    ),
+    (
+        "voltagent", "@voltagent/core", "llm:generateText",
+        {"span.type": "llm", "llm.model": "gpt-4o", "llm.usage.prompt_tokens": 9, "llm.usage.completion_tokens": 4,
+         "llm.messages": '[{"role":"user","content":"Hi"}]', "output": "Hello"},
+        {"operation": "chat", "request_model": "gpt-4o", "input_tokens": 9, "output_tokens": 4, "roles": ["user"],
+         "answer": ["text"]},
+    ),
+    (
+        "laminar", "lmnr", "openai.chat",
+        {"lmnr.span.type": "LLM", "gen_ai.system": "openai", "gen_ai.prompt.0.role": "user",
+         "gen_ai.prompt.0.content": "Hi", "gen_ai.completion.0.content": "Hello",
+         "lmnr.association.properties.session_id": "s"},
+        {"operation": "chat", "provider": "openai", "roles": ["user"], "answer": ["text"], "session_id": "s"},
+    ),
+    (
+        "haystack", "haystack", "haystack.component.run",
+        {"haystack.component.type": "OpenAIChatGenerator",
+         "haystack.component.input": '{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}',
+         "haystack.component.output": '{"replies":[{"role":"assistant","content":[{"text":"Hello"}],"meta":'
+         '{"model":"gpt-4o-2024","finish_reason":"stop","usage":{"prompt_tokens":9,"completion_tokens":4}}}]}'},
+        {"operation": "chat", "provider": "openai", "response_model": "gpt-4o-2024", "input_tokens": 9,
+         "output_tokens": 4, "finish_reasons": ["stop"], "roles": ["user"], "answer": ["text"]},
+    ),
+    (
+        "spring-ai", "org.springframework.boot", "spring_ai chat_client",
+        {"spring.ai.kind": "chat_client", "gen_ai.operation.name": "framework", "gen_ai.system": "spring_ai",
+         "spring.ai.chat.client.conversation.id": "c1"},
+        {"operation": "invoke_agent", "conversation_id": "c1"},
+    ),
+    (
+        "tracebrain", "tracebrain", "llm",
+        {"tracebrain.span.type": "llm_inference", "tracebrain.content.new_content": "Hi",
+         "tracebrain.llm.completion": "Hello", "tracebrain.usage.input_tokens": 3},
+        {"operation": "chat", "input_tokens": 3, "roles": ["user"], "answer": ["text"]},
+    ),
+    (
+        "adk", "gcp.vertex.agent", "call_llm",
+        {"gen_ai.system": "gcp.vertex.agent", "gen_ai.request.model": "gemini-2.0", "gen_ai.usage.output_tokens": 117,
+         "gcp.vertex.agent.session_id": "s",
+         "gcp.vertex.agent.llm_request": '{"model":"gemini-2.0","config":{"system_instruction":"Be kind."},'
+                                         '"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}',
+         "gcp.vertex.agent.llm_response": '{"content":{"role":"model","parts":[{"text":"Hello"}]},"usage_metadata":'
+                                          '{"prompt_token_count":108,"candidates_token_count":9}}'},
+        {"operation": "chat", "request_model": "gemini-2.0", "input_tokens": 108, "output_tokens": 9,
+         "roles": ["user"], "answer": ["text"], "session_id": "s"},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "scope", "name", "sent", "expected"), DOCUMENTED, ids=[d[0] for d in DOCUMENTED])
+def test_documented_dialects_are_read(
+    dialect: str, scope: str, name: str, sent: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """Spans as the documentation or source of an emitter shows them."""
+    batch = decode_spans([trace_request(span(sent, name=name), name=scope)])
+    found = normalise_spans(batch)
+    row = {column: array[0].as_py() for column, array in found.fields.items()}
+    assert row["dialect"] == dialect
+    shown = _calls(batch, found)[0] if row["is_candidate"] and not row["is_container"] else row
+    assert {key: shown[key] for key in expected} == expected
+
+
 def test_a_truncated_history_keeps_its_end_and_says_so() -> None:
     """Where an SDK's cap dropped the first messages, the others keep their order, and no role is made up as `user`."""
     attributes = {
