@@ -122,7 +122,7 @@ def _table(measured: list[Measured]) -> Table:
     table = Table(title="Spanfold, sender on the same machine")
     table.add_column("", no_wrap=True)
     for one in measured:
-        table.add_column(f"{one.load} {one.spans:,}", justify="right")
+        table.add_column(f"{one.load}\n{one.spans:,}", justify="right")
     rows = {
         "on the wire, MB": [f"{one.wire_mb:.0f}" for one in measured],
         "acknowledged spans/s": [f"{one.acknowledged_per_s:,.0f}" for one in measured],
