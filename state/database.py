@@ -30,7 +30,7 @@ def sqlite_url(path: Path) -> str:
 
 
 class Database:
-    """Transactions on one SQLAlchemy URL (`sqlite:///FILE` or `postgresql+psycopg://...`), migrated to this release."""
+    """Transactions on one SQLAlchemy URL (`sqlite:///FILE` or `postgresql+pg8000://...`), migrated to this release."""
 
     def __init__(self, url: str, now: Callable[[], dt.datetime] | None = None) -> None:
         self.now = now or (lambda: dt.datetime.now(dt.UTC))

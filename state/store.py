@@ -24,7 +24,7 @@ from spanfold.state.rules import Rules, RuleType
 class StateStore:
     """Reviews, leases, deploys, rules, price overrides, keys and their audit trail, behind one URL.
 
-    `url`: `sqlite:////path/state.db` or `postgresql+psycopg://...`. Opening creates or migrates the database; raises
+    `url`: `sqlite:////path/state.db` or `postgresql+pg8000://...`. Opening creates or migrates the database; raises
     StateTooNew for one that a later release wrote. Without a `sealer` comments are neither taken nor shown.
     """
 

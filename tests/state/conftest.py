@@ -47,7 +47,7 @@ def _as_other_user() -> dict[str, object]:
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL cluster that lives for this test run."""
     binaries = _binaries()
-    if binaries is None or importlib.util.find_spec("psycopg") is None:
+    if binaries is None or importlib.util.find_spec("pg8000") is None:
         pytest.skip("NOT TESTED ON POSTGRESQL: install the server's programs and spanfold[postgresql]")
     become = _as_other_user()
     folder = Path(tempfile.mkdtemp(prefix="spanfold-pg-"))
@@ -61,7 +61,7 @@ def postgres() -> Iterator[str]:
     subprocess.run([binaries / "initdb", "-D", data, "-U", "spanfold", "-A", "trust", "-E", "UTF8"], **run)  # type: ignore[call-overload]
     subprocess.run([binaries / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start"], **run)  # type: ignore[call-overload]
     try:
-        yield f"postgresql+psycopg://spanfold@127.0.0.1:{port}/"
+        yield f"postgresql+pg8000://spanfold@127.0.0.1:{port}/"
     finally:
         subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **run)  # type: ignore[call-overload]
         shutil.rmtree(folder, ignore_errors=True)
