@@ -22,6 +22,7 @@ ENTRY_POINTS = "spanfold.detectors"
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _TOKEN_TAIL, _TOKEN_HEAD = re.compile(r"[0-9A-Za-z-]*\Z"), re.compile(r"[0-9A-Za-z-]*")
 _DIGITS = re.compile(r"\d+")
+_GOES_ON_BEFORE, _GOES_ON_AFTER = re.compile(r"[0-9A-Za-z]\Z|\d[.\-]\Z"), re.compile(r"[0-9A-Za-z]|\.\d")
 _CARD_WORDS = re.compile(
     r"card|credit|debit|visa|master|maestro|amex|payment|\bpan\b|\bcc\b|billing|carte|karte|tarjeta", re.I
 )
@@ -69,6 +70,10 @@ _USUAL_DOMAINS = frozenset({
 })  # fmt: skip
 _PLACEHOLDERS = re.compile(
     r"\A(?:[$%<{\[*]|\.\.\.|x{4}|your|my[-_]|example|changeme|os\.|self\.|process\.|env)|\(|\A[\w.]+\[", re.I
+)
+
+_NO_SECRET_TOKEN = re.compile(
+    r"(?:page|next|cursor|continuation|max|min|pad|eos|bos|unk|sep|mask|stop)[_\-]?token\W{1,6}\Z", re.I
 )
 
 
@@ -174,7 +179,7 @@ def known_domain(address: str) -> bool:
 def secret(value: str, before: str, after: str) -> list[tuple[int, int]]:
     """A random-looking value: letters and digits (or signs) mixed, no placeholder, no piece of code."""
     text = value.rstrip(".:!?")
-    if len(text) < 6 or _PLACEHOLDERS.search(text):
+    if len(text) < 6 or _PLACEHOLDERS.search(text) or _NO_SECRET_TOKEN.search(before):
         return []
     letters = any(c.isalpha() for c in text)
     others = any(c.isdigit() for c in text) or any(c in "!#$%^*+?~|" for c in text)
@@ -214,7 +219,7 @@ def find_detector(name: str) -> Detector:
 
 def _number_goes_on(before: str, after: str) -> bool:
     """The digits are part of a longer number, word or decimal."""
-    return bool(re.search(r"[0-9A-Za-z]\Z|\d[.,:/\-]\Z", before) or re.match(r"[0-9A-Za-z]|[.,:/]\d", after))
+    return bool(_GOES_ON_BEFORE.search(before) or _GOES_ON_AFTER.match(after))
 
 
 def _in_uuid(value: str, before: str, after: str) -> bool:

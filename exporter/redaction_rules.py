@@ -96,7 +96,8 @@ BUILT_IN: tuple[Rule, ...] = (
     Rule("ipv6", r"(?i:\b(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7})", "ip", "[IP]"),
     Rule(
         "email",
-        r"[\p{Latin}0-9._%+'\-]+@(?:[\p{Latin}0-9\-]+\.)+(?:xn--[a-z0-9\-]+|\p{Latin}{2,24})",
+        r"[\p{Latin}0-9._%+'\-]+@(?:[\p{Latin}\p{Cyrillic}0-9\-]+\.)+"
+        r"(?:xn--[a-z0-9\-]+|\p{Latin}{2,24}|\p{Cyrillic}{2,24})",
         "email", "[EMAIL]",
     ),
     Rule("phone", r"[+(]{0,2}\d(?:[ \t\-./()]{0,3}\d){6,24}", "phone", "[PHONE]"),
@@ -114,6 +115,7 @@ _START = r"(?:^|[^0-9A-Za-z.]|\\[nrt])"  # of a number: not inside a hex id or a
 _SEPARATOR = r"(?:\s?[ \-]\s?|\\n)"
 _STRONG_PHONE_WORDS = (
     r"phone|\btel\b|_tel\b|mobile|\bfax|whatsapp|\bsms|msisdn|hotline|t[eé]l[eé]f|handynummer|电话|手机|電話"
+    r"|\b(?:call|reach|contact|ring) (?:me|us|him|her|them|you)\b|\bdial\b"
 )
 _WEAK_PHONE_WORDS = r"\b(?:call|reach|ring|dial|contact|text me|answering|cell|number|pager)\b"
 _GROUPED_DIGITS = r"\d{1,5}\)?[ \-./]{1,2}\(?\d{2}"
@@ -160,7 +162,7 @@ PREFILTERS: dict[str, str] = {
     ),
     "ipv4": r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d",
     "ipv6": r"(?i:[23][0-9a-f]{3}|f[cde][0-9a-f]{2}):[0-9a-f]{0,4}:",
-    "email": r"[\p{Latin}0-9._%+'\-](?:\s|\\n)?@(?:[\p{Latin}0-9.\-]|[\r\n]|\\n)+\.",
+    "email": r"[\p{Latin}0-9._%+'\-](?:\s|\\n)?@(?:[\p{Latin}\p{Cyrillic}0-9.\-]|[\r\n]|\\n)+\.",
     "phone": (
         rf"\+(?:\s|\\n)?\d(?:{_PHONE_GAP}\d){{6}}|{_START}(?:1[ .\-])?\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
         r"|\([2-9](?:\s|\\n)?\d(?:\s|\\n)?\d(?:\s|\\n)?\)"

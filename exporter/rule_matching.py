@@ -32,6 +32,7 @@ from spanfold.exporter.redaction_rules import (
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 _PATTERNS_A_PASS = 20  # an automaton of more would outgrow its memory (8 MB) and crawl
+_MANY = 200
 _FIRST_TOKEN = re.compile(rb"[0-9A-Za-z]+")
 _NUMBERS_ONLY = re.compile(r"[\s\d.,\-]+")
 
@@ -45,10 +46,28 @@ class Hit:
     rule: int
 
 
+class _Look:
+    """A pattern to look for in many texts."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern, self._regex = pattern, re2.compile(pattern, _options())
+
+    def seen_in(self, texts: pa.Array) -> Mask:
+        """Which texts hold the pattern. Arrow compiles it anew for each call, which pays from some hundred texts on."""
+        if len(texts) < _MANY:
+            search = self._regex.search
+            return np.fromiter(
+                (t is not None and search(t) is not None for t in texts.to_pylist()), np.bool_, len(texts)
+            )
+        found = pc.fill_null(pc.match_substring_regex(texts, self._pattern), False)
+        return np.asarray(found.to_numpy(zero_copy_only=False))
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     rule: Rule
     regex: Any
+    look: _Look
     detector: Detector | None
     group: int  # what is replaced: the first group, or the whole match
 
@@ -61,32 +80,36 @@ class Matcher:
         built_in = {rule.pattern: f"(?:{PREFILTERS[rule.name]})" for rule in BUILT_IN}
         weak = [built_in.get(rule.pattern, f"(?:{rule.pattern})") for rule in rules]
         self._numbers = {
-            i: weak[i] for i, rule in enumerate(rules) if rule.name in NUMBERS and rule.pattern in built_in
+            i: _Look(weak[i]) for i, rule in enumerate(rules) if rule.name in NUMBERS and rule.pattern in built_in
         }
         others = [pattern for i, pattern in enumerate(weak) if i not in self._numbers]
-        self._others = ["|".join(others[i : i + _PATTERNS_A_PASS]) for i in range(0, len(others), _PATTERNS_A_PASS)]
-        self._weakest = [f"{DISGUISES}|{SEVEN_DIGITS}" if self._numbers else DISGUISES]
+        groups = [others[i : i + _PATTERNS_A_PASS] for i in range(0, len(others), _PATTERNS_A_PASS)]
+        self._others = [_Look("|".join(group)) for group in groups]
+        self._disguises = _Look(DISGUISES)
+        self._weakest = _Look(f"{DISGUISES}|{SEVEN_DIGITS}") if self._numbers else self._disguises
 
-    def candidates(self, array: pa.Array) -> Indices:
+    def candidates(self, texts: pa.Array) -> Indices:
         """Indices of the texts in which a rule may hit; the others surely hold nothing."""
-        seen = _seen(array, self._others)
-        weakly = np.flatnonzero(_seen(array, self._weakest))
+        seen = _any_seen(texts, self._others)
+        weakly = np.flatnonzero(self._weakest.seen_in(texts))
         if len(weakly):
-            seen[weakly[_seen(array.take(pa.array(weakly)), [DISGUISES, *self._numbers.values()])]] = True
+            closer = [self._disguises, *self._numbers.values()]
+            seen[weakly[_any_seen(texts.take(pa.array(weakly)), closer)]] = True
         return np.flatnonzero(seen)
 
     def hits(self, texts: Sequence[str]) -> list[list[Hit]]:
         """Disjoint hits of each text, in order."""
         array = as_array(texts)
-        disguised, others = _seen(array, [DISGUISES]), _seen(array, self._others)
+        disguised, others = self._disguises.seen_in(array), _any_seen(array, self._others)
         views = [(i, view) for i, text in enumerate(texts) for view in views_of(text, disguised=bool(disguised[i]))]
         owners, viewed = np.array([i for i, _ in views], np.int64), as_array([view.text for _, view in views])
         found: list[list[tuple[View, Hit]]] = [[] for _ in texts]
         for index, compiled in enumerate(self._rules):
             weak = self._numbers.get(index)
-            may = disguised | (others if weak is None else _seen(array, [weak]))
+            may = disguised | (others if weak is None else weak.seen_in(array))
             at = np.flatnonzero(may[owners])
-            at = at[_seen(viewed.take(pa.array(at)), [compiled.rule.pattern])]
+            if len(at) >= _MANY:
+                at = at[compiled.look.seen_in(viewed.take(pa.array(at)))]
             for i, view in (views[k] for k in at.tolist()):
                 found[i] += ((view, Hit(start, end, index)) for start, end in _ranges(compiled, view.text))
         return [self._settle(text, pairs) for text, pairs in zip(texts, found, strict=True)]
@@ -130,36 +153,38 @@ def as_array(values: Sequence[str]) -> pa.Array:
         return pa.array([v.encode("utf-8", "replace").decode() for v in values], pa.large_string())
 
 
-def _seen(array: pa.Array, patterns: Sequence[str]) -> Mask:
-    """Which texts hold at least one of the patterns."""
-    seen = np.zeros(len(array), np.bool_)
-    for pattern in patterns:
-        found = pc.fill_null(pc.match_substring_regex(array, pattern), False)
-        seen |= found.to_numpy(zero_copy_only=False)
+def _any_seen(texts: pa.Array, looks: Sequence[_Look]) -> Mask:
+    seen = np.zeros(len(texts), np.bool_)
+    for look in looks:
+        seen |= look.seen_in(texts)
     return seen
 
 
 def _ranges(compiled: _Compiled, text: str) -> Iterator[tuple[int, int]]:
     """Ranges that the rule means. After a false alarm the search goes on behind its first token, not its end."""
     data = text.encode("utf-8", "replace")
-    plain = len(data) == len(text)
+    characters = None if len(data) == len(text) else _character_positions(data)
     position = 0
     while (match := compiled.regex.search(data, position)) is not None:
         start, end = match.span(compiled.group)
         if start < 0:
             start, end = match.span()
-        first, last = (start, end) if plain else (_characters(data, start), _characters(data, end))
-        ranges = [(first, last)]
+        first, last = (start, end) if characters is None else (int(characters[start]), int(characters[end]))
+        value, ranges = text[first:last], [(0, last - first)]
         if compiled.detector is not None:
-            before, after = text[max(0, first - CONTEXT) : first], text[last : last + CONTEXT]
-            ranges = [(first + a, first + b) for a, b in compiled.detector(text[first:last], before, after)]
-        yield from ranges
+            ranges = compiled.detector(value, text[max(0, first - CONTEXT) : first], text[last : last + CONTEXT])
         if ranges:
-            done = ranges[-1][1]
-            position = max(done if plain else len(text[:done].encode("utf-8", "replace")), match.start() + 1)
+            yield from ((first + a, first + b) for a, b in ranges)
+            position = max(start + len(value[: ranges[-1][1]].encode("utf-8", "replace")), match.start() + 1)
         else:
             token = _FIRST_TOKEN.match(data, match.start())
             position = token.end() if token else match.start() + 1
+
+
+def _character_positions(data: bytes) -> Indices:
+    """For each byte of UTF-8 (and its end), how many characters begin before it."""
+    begins = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80
+    return np.concatenate(([0], np.cumsum(begins)))
 
 
 def _disjoint(hits: list[Hit]) -> list[Hit]:
@@ -186,11 +211,12 @@ def _is_column(text: str, hit: Hit) -> bool:
 
 
 def _compile(rule: Rule) -> _Compiled:
+    regex = re2.compile(rule.pattern.encode(), _options())
+    detector = find_detector(rule.detector) if rule.detector else None
+    return _Compiled(rule, regex, _Look(rule.pattern), detector, min(regex.groups, 1))
+
+
+def _options() -> Any:
     options = re2.Options()
     options.log_errors = False
-    regex = re2.compile(rule.pattern.encode(), options)
-    return _Compiled(rule, regex, find_detector(rule.detector) if rule.detector else None, min(regex.groups, 1))
-
-
-def _characters(data: bytes, position: int) -> int:
-    return len(data[:position].decode())
+    return options
