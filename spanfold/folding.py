@@ -215,9 +215,9 @@ class Folding:
         self._dead.put(*entry, error)
 
     def _read(self) -> tuple[list[Entry], Position]:
-        """The next chunk. One that ended this process twice is read record by record; the record that ends it twice
-        more on its own is set aside."""
-        tries = self._tries()
+        """The next chunk. One that ended this process twice is read record by record up to its end; a record that ends
+        it twice more on its own is set aside."""
+        tries, until = self._tries()
         entries, after = self._reader.read(self._position, 1 if tries >= _CAREFUL else self._settings.chunk_bytes)
         if not entries:
             return [], after
@@ -225,17 +225,20 @@ class Folding:
             for entry in entries:
                 self._dead.put(*entry, "the fold process ended twice while it worked on this record alone")
             return [], after
-        first = entries[0][0]
-        self._marker.write_text(json.dumps({"position": [first.segment, first.offset], "tries": tries + 1}))
+        begun = {"position": self._position, "until": until if tries >= _CAREFUL else after, "tries": tries + 1}
+        self._marker.write_text(json.dumps(begun))
         return entries, after
 
-    def _tries(self) -> int:
-        """How often a process has begun with the record at the present position and not finished."""
+    def _tries(self) -> tuple[int, Position]:
+        """How often a process has begun at the present position and not finished, and how far its chunk went."""
         try:
             held = json.loads(self._marker.read_text())
-        except (FileNotFoundError, ValueError):
-            return 0
-        return int(held["tries"]) if Position(*held["position"]) == self._position else 0
+            begun, until = Position(*held["position"]), Position(*held["until"])
+        except (FileNotFoundError, ValueError, KeyError):
+            return 0, Position(0, 0)
+        if begun == self._position:
+            return int(held["tries"]), until
+        return (_CAREFUL if begun < self._position < until else 0), until
 
     # ---- beginnings --------------------------------------------------------------------------------------------
     def _relearn(self) -> None:
