@@ -10,6 +10,7 @@ import functools
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -116,4 +117,8 @@ def _sentence(error: Exception) -> str:
         return text or (type(error).__doc__ or type(error).__name__)
     if isinstance(error, ImportError):
         return f"a part of Spanfold is missing here ({text}): install spanfold[server]"
-    return f"{type(error).__name__}: {text} ({DEBUG_VARIABLE}=1 shows where)"
+    if isinstance(error, OSError):
+        return f"{type(error).__name__}: {text}"
+    (where,) = traceback.extract_tb(error.__traceback__)[-1:]  # the text of an unforeseen error may quote a sender
+    place = f"{os.path.basename(where.filename)}:{where.lineno}"
+    return f"{type(error).__name__} in {place} ({DEBUG_VARIABLE}=1 shows what it says)"
