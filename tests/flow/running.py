@@ -38,13 +38,18 @@ class Running:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "spanfold.cli", "up", *ports], env=self.environ, stdout=out, stderr=out
             )
-        wait_for(lambda: self.accepts() and self.pid("fold") is not None, START_SECONDS, "spanfold up")
+        wait_for(lambda: self.accepts() and self.child("fold"), START_SECONDS, "spanfold up")
 
     # ---- processes -------------------------------------------------------------------------------------------------
     def pid(self, part: str) -> int | None:
         """The process id of collect, fold or dashboard while the supervisor says that it runs."""
-        child = read_run_file(self.data, "up").get("children", {}).get(part, {})
+        child = self.child(part)
         return child["pid"] if child.get("state") == "running" else None
+
+    def child(self, part: str) -> dict[str, Any]:
+        """What the supervisor says of a part: state, pid, restarts, last_exit."""
+        found: dict[str, Any] = read_run_file(self.data, "up").get("children", {}).get(part, {})
+        return found
 
     def signal(self, part: str, number: signal.Signals) -> int:
         """Sends a signal to a part that runs; gives its process id."""
