@@ -24,6 +24,8 @@ FILLED = (  # what a call may take from its twin where its own value is NULL
 RANKED = ("request_model", "response_model", "response_id", "input_tokens", "output_tokens", "cache_read_tokens",
           "cache_write_tokens", "reasoning_tokens", "ttft_ms", "session_id", "conversation_id")  # fmt: skip
 
+INHERITED = ["session_id", "conversation_id", "user_id"]
+
 Index = NDArray[np.int64]
 
 
@@ -65,13 +67,15 @@ def decide(spans: pl.DataFrame) -> dict[int, Decision]:
     tokens = spans.select("input_tokens", "output_tokens")
     usage = ~(tokens["input_tokens"].is_null() & tokens["output_tokens"].is_null()).to_numpy()
     out: dict[int, Decision] = {}
-    covered = _ancestors(np.flatnonzero(candidate & usage), above, len(spans)) & container
+    over_usage = _ancestors(np.flatnonzero(candidate & usage), above, len(spans))
+    wraps = candidate & over_usage & (container | ~usage)  # a span without usage over one that has it only wraps it
     bare = container & ~usage
-    for row in np.flatnonzero(covered | bare).tolist():
+    for row in np.flatnonzero(wraps | bare).tolist():
         out[row] = Decision("container", None)
-    leaves = np.flatnonzero(candidate & ~covered & ~bare)
+    leaves = np.flatnonzero(candidate & ~wraps & ~bare)
     for group in _twins(spans, leaves, above):
         _merge(spans, group, out)
+    _inherit(spans, np.setdiff1d(np.flatnonzero(candidate), np.array(sorted(out), np.int64)), out)
     return out
 
 
@@ -94,14 +98,13 @@ def _twins(spans: pl.DataFrame, leaves: Index, above: Index) -> list[list[int]]:
     frame = spans[leaves].select(
         "tenant", "trace_id", "response_id", "scope_name", "input_tokens", "output_tokens"
     ).with_columns(row=pl.Series(leaves))  # fmt: skip
-    groups = [
-        rows
-        for rows in frame.filter(pl.col("response_id").is_not_null())
+    groups: list[list[int]] = (
+        frame.filter(pl.col("response_id").is_not_null())
         .group_by("tenant", "trace_id", "response_id")
         .agg("row")
         .filter(pl.col("row").list.len() > 1)["row"]
         .to_list()
-    ]
+    )
     same_usage = (
         frame.filter(pl.col("input_tokens").is_not_null() & pl.col("output_tokens").is_not_null())
         .group_by("tenant", "trace_id", "input_tokens", "output_tokens")
@@ -109,19 +112,27 @@ def _twins(spans: pl.DataFrame, leaves: Index, above: Index) -> list[list[int]]:
         .filter((pl.col("row").list.len() > 1) & (pl.col("scopes") > 1))["row"]
         .to_list()
     )
+    failed = (  # both tell of one failed request: neither has usage or an id
+        frame.filter(pl.all_horizontal(pl.col("response_id", "input_tokens", "output_tokens").is_null()))
+        .group_by("tenant", "trace_id")
+        .agg("row", pl.col("scope_name").n_unique().alias("scopes"))
+        .filter((pl.col("row").list.len() > 1) & (pl.col("scopes") > 1))["row"]
+        .to_list()
+    )
     taken = {row for group in groups for row in group}
-    for rows in same_usage:
-        free = [row for row in rows if row not in taken]
-        groups += _pair(spans, free, above)
+    for rows, nested_only in ((same_usage, False), (failed, True)):
+        for members in rows:
+            free = [row for row in members if row not in taken]
+            groups += _pair(spans, free, above, nested_only=nested_only)
     return [sorted(group) for group in groups]
 
 
-def _pair(spans: pl.DataFrame, rows: list[int], above: Index) -> list[list[int]]:
+def _pair(spans: pl.DataFrame, rows: list[int], above: Index, *, nested_only: bool) -> list[list[int]]:
     """Pairs of different scopes and equal usage: ancestor and descendant first, then overlap with equal model."""
     facts = {row: spans.row(row, named=True) for row in rows}
     pairs: list[list[int]] = []
     used: set[int] = set()
-    for nested in (True, False):
+    for nested in (True,) if nested_only else (True, False):
         for i, first in enumerate(rows):
             for second in rows[i + 1 :]:
                 if first in used or second in used or not _may_be_one(facts[first], facts[second]):
@@ -176,3 +187,24 @@ def _merge(spans: pl.DataFrame, group: list[int], out: dict[int, Decision]) -> N
         out[kept] = Decision(None, None, known)
     for row, _ in others:
         out[row] = Decision("twin", best["span_id"])
+
+
+def _inherit(spans: pl.DataFrame, calls: Index, out: dict[int, Decision]) -> None:
+    """A call takes session, conversation and user from its trace when all spans that state one state the same."""
+    if not len(calls):
+        return
+    own = spans[calls].select("tenant", "trace_id", *INHERITED).with_columns(row=pl.Series(calls))
+    lacking = own.filter(pl.any_horizontal(pl.col(INHERITED).is_null()))
+    if not len(lacking):
+        return
+    stated = (
+        spans.join(lacking.select("tenant", "trace_id").unique(), on=["tenant", "trace_id"], how="semi")
+        .group_by("tenant", "trace_id")
+        .agg(pl.when(pl.col(name).n_unique() - pl.col(name).has_nulls() == 1).then(pl.col(name).max()).alias(name)
+             for name in INHERITED)
+        .filter(pl.any_horizontal(pl.col(INHERITED).is_not_null()))
+    )  # fmt: skip
+    for row in lacking.join(stated, on=["tenant", "trace_id"], suffix="_stated").iter_rows(named=True):
+        fills = [(n, row[f"{n}_stated"]) for n in INHERITED if row[n] is None and row[f"{n}_stated"] is not None]
+        if fills:
+            out[row["row"]] = Decision(None, None, tuple(fills))

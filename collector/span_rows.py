@@ -134,7 +134,9 @@ def read(entries: Sequence[Entry], runs: IdentityRuns, hash_key: Callable[[str],
     """Rows of the spans that are not stored yet. Raises ValueError if a body is not a valid request."""
     source = decode.decode_spans([record for _, record in entries])
     meaning = normalise.normalise_spans(source, hash_key=hash_key)
-    kept = keep.keep_spans(source, meaning.fields, meaning.content_keys, unparsed=meaning.unparsed)
+    kept = keep.keep_spans(
+        source, meaning.fields, meaning.content_keys, unparsed=meaning.unparsed, event_keys=meaning.event_keys
+    )
     identities, traces = _identities(source)
     fresh, counters, quality = _fresh(source, identities, runs)
     columns = {**kept.columns, **meaning.fields}

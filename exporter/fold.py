@@ -161,7 +161,7 @@ class Folder:
             node, lead = self._chain(None, [], messages.parse_messages(text.decode())[0])
         else:
             tail = text[found.length :].lstrip(b", \n\r\t")
-            rest = [] if tail == b"]" else messages.repair_messages(orjson.loads(b"[" + tail))
+            rest = [] if tail == b"]" else messages.parse_messages((b"[" + tail).decode())[0]
             node, lead = self._chain(found.node, found.lead, rest)
         self._remember(text, hints, node, lead)
         return node, lead

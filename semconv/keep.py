@@ -47,18 +47,20 @@ def keep_spans(
     *,
     unparsed: Sequence[tuple[int, str]] = (),
     event_content: Mapping[tuple[int, int], Collection[str]] = MappingProxyType({}),
+    event_keys: Collection[tuple[str, str]] = (),
 ) -> Kept:
     """The columns of schema.SPANS that hold what was sent, and the private rest.
 
     `fields` are the normaliser's columns, with which promoted attributes are compared. Values under `content_keys`
     are in the content store and left out here, except in the rows of `unparsed` (row, key), where nobody understood
-    them. `event_content` names the keys that were understood of single span events: (row, place in the list) -> keys.
+    them. `event_content` names the keys that were understood of single span events: (row, place in the list) -> keys;
+    `event_keys` (event name, attribute key) those understood wherever they stand, except in the rows of `unparsed`.
     """
     columns, private = _own_columns(batch), Privates()
     bits, taken = promoted(batch.attributes, fields)
     columns["promoted"] = pa.array(bits)
     columns |= keep_attributes(batch.attributes, taken, content_keys, unparsed, private)
-    events = read_events(flat(batch.columns["events"]), event_content)
+    events = read_events(flat(batch.columns["events"]), event_content, frozenset(event_keys), frozenset(unparsed))
     links = read_links(flat(batch.columns["links"]))
     columns |= {"events": events.column, "links": links.column}
     private.add("events", events.private)

@@ -150,7 +150,9 @@ def _reasoning(part: Part) -> Part | None:
         if value not in (None, ""):
             return {"type": "reasoning", "content": str(value)}
     sealed = part.get("data") or part.get("encrypted_content") or part.get("signature")
-    return {"type": "reasoning", "content": "", "encrypted_content": str(sealed)} if sealed else None
+    if sealed:
+        return {"type": "reasoning", "content": "", "encrypted_content": str(sealed)}
+    return {"type": "reasoning", "content": ""} if part.get("content") == "" else None  # said to be there, and empty
 
 
 def _first(part: Part, *keys: str) -> Any:

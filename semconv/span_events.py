@@ -28,10 +28,16 @@ class Listed:
     failures: dict[int, str] = field(default_factory=dict)
 
 
-def read_events(lists: pa.ListArray, understood: Mapping[tuple[int, int], Collection[str]]) -> Listed:
+def read_events(
+    lists: pa.ListArray,
+    understood: Mapping[tuple[int, int], Collection[str]],
+    everywhere: Collection[tuple[str, str]] = (),
+    unparsed: Collection[tuple[int, str]] = (),
+) -> Listed:
     """Raw Event messages (list<binary>) to JSON `{name, time_unix_nano, attributes, dropped_attributes_count}`.
 
-    `understood`: (row, place in the list) -> attribute keys that the content store holds; they are left out.
+    `understood`: (row, place in the list) -> attribute keys that the content store holds; `everywhere`: (event name,
+    key) of which it holds all but those of `unparsed` (row, key). They are left out.
     """
     texts: list[str | None] = [None] * len(lists)
     private: dict[int, list[dict[str, Any]]] = {}
@@ -43,7 +49,11 @@ def read_events(lists: pa.ListArray, understood: Mapping[tuple[int, int], Collec
             if isinstance(message := attributes.get("exception.message"), str):
                 failures[row] = message
             elsewhere = understood.get((row, index), ())
-            kept = {key: value for key, value in attributes.items() if key not in elsewhere}
+            kept = {
+                key: value
+                for key, value in attributes.items()
+                if key not in elsewhere and ((event.name, key) not in everywhere or (row, key) in unparsed)
+            }
             entry = {"name": event.name, "time_unix_nano": event.time_unix_nano}
             clear.append(entry | _divided(kept, index, row, private) | _dropped(event))
         texts[row] = json_text(clear)

@@ -217,3 +217,9 @@ OTEL_FIRST = Dialect(
         ),
     },
 )
+
+OTEL_BARE = Dialect(
+    name="otel-bare",
+    about="spans of any generation that carry no more than an operation or an agent: what 1.27 to 1.42 have in common",
+    detect=Detect(keys=("gen_ai.operation.name", "gen_ai.agent.name")),
+)

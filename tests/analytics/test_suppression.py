@@ -29,6 +29,10 @@ def call(
     return span(span_id, parent, is_candidate=True, request_model="m", **usage, **values)
 
 
+def later(values: dict[str, Any]) -> dict[str, Any]:
+    return values | {"start_time": START + dt.timedelta(milliseconds=1)}
+
+
 def decided(*spans: dict[str, Any]) -> dict[str, Decision]:
     schema = {"is_candidate": pl.Boolean, "is_container": pl.Boolean, "ttft_ms": pl.Float64, "streaming": pl.Boolean}
     tokens = {name: pl.Int64 for name in FILLED if name.endswith("_tokens")}
@@ -80,6 +84,27 @@ def test_different_response_ids_are_different_calls_whatever_else_is_equal() -> 
     assert {} == decided(
         call("outer", response_id="a", scope_name="x"), call("inner", "outer", response_id="b", scope_name="y")
     )
+
+
+def test_a_span_without_usage_over_one_that_has_it_only_wraps_it() -> None:
+    found = decided(call("outer", tokens=None), call("inner", "outer"))
+    assert {"outer": Decision("container", None)} == found
+
+
+def test_two_libraries_telling_of_one_failed_request_are_one_call() -> None:
+    """A 429 has neither usage nor id; nested spans of different scopes are the same request."""
+    found = decided(
+        call("outer", tokens=None, scope_name="a"), later(call("inner", "outer", tokens=None, scope_name="b"))
+    )
+    assert {"inner": Decision("twin", "outer")} == found
+
+
+def test_a_call_takes_the_session_that_its_trace_states() -> None:
+    """Frameworks state it on the root only; where a trace states two, nothing is taken."""
+    assert {"a": Decision(None, None, (("session_id", "s"),))} == decided(
+        span("root", session_id="s"), call("a", "root")
+    )
+    assert {} == decided(span("root", session_id="s"), span("other", session_id="t"), call("a", "root"))
 
 
 def test_a_cycle_of_parents_ends() -> None:
