@@ -28,7 +28,7 @@ def scoped(text: str) -> str:
         _add(name, chain)
     text = _SCOPED.sub(r"scope_\1", text)
     head, _, body = text.partition("\nWITH ") if not text.startswith("WITH ") else ("", "", text[5:])
-    definitions = ",\n".join(f"scope_{name} AS ({sql})" for name, sql in chain.items())
+    definitions = ",\n".join(f"scope_{name} AS (\n{sql}\n)" for name, sql in chain.items())
     if body:
         return f"{head}\nWITH {definitions},\n{body}"
     comment, select = re.match(r"((?:--[^\n]*\n)*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]

@@ -71,7 +71,7 @@ class Snapshots:
                 continue
             try:
                 connection = duckdb.connect(str(private), read_only=True, config=self._config)
-                connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
+                connection.execute("SET GLOBAL TimeZone = 'UTC'; SET GLOBAL parquet_metadata_cache = true")
             finally:
                 private.unlink()
             return Opened(name.removesuffix(".duckdb"), self._directory / name, connection)

@@ -17,7 +17,7 @@ from spanfold.semconv.schema import LATENCY_BUCKETS, PROMOTED, TABLES
 from spanfold.semconv.schema import USAGE_COLUMNS as USAGE_COLUMNS
 
 MACROS = "macros"
-STEPS = ("lake_decisions", "lake_links", "lake_heads", "lake_calls", "lake_priced", "lake_threaded")
+STEPS = ("lake_decisions", "lake_links", "lake_heads", "lake_ends", "lake_calls", "lake_priced", "lake_threaded")
 PUBLIC = (
     "spans", "calls", "messages", "span_messages", "call_messages", "rollup_hourly", "rollup_daily", "traces",
     "conversations", "logs", "metrics", "suppressed", "prices", "unpriced", "redactions", "data_quality",

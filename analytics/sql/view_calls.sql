@@ -8,13 +8,12 @@ SELECT c.date, c.tenant, c.trace_id, c.span_id, c.parent_span_id, c.name, c.kind
     c.usage_verdict, c.estimated_output_tokens, c.cost, c.currency, c.price_confidence, c.price_key, c.rate_id,
     c.service_tier, c.streaming, c.ttft_ms, c.finish_reasons, c.response_id, c.truncated,
     c.prompt_fingerprint, c.prompt_name, c.prompt_version,
-    lower(hex(coalesce(i.thread_id, o.thread_id))) AS thread_id,
-    lower(hex(i.head)) AS input_head, lower(hex(o.head)) AS output_head,
-    lower(hex(i.system_id)) AS system_id, lower(hex(i.tools_id)) AS tools_id,
-    i.count AS context_messages,
-    i.count - least(coalesce(c.shared_messages, 0), i.count) AS new_messages,
-    i.chars AS context_chars, o.count AS output_messages,
-    c.conversation, c.continues_trace_id, c.continues_span_id, c.received_time
-FROM lake.threaded AS c
-LEFT JOIN (FROM lake.heads WHERE direction = 'input') AS i USING (date, tenant, trace_id, span_id)
-LEFT JOIN (FROM lake.heads WHERE direction = 'output') AS o USING (date, tenant, trace_id, span_id)
+    lower(hex(e.thread_id)) AS thread_id, lower(hex(e.input_head)) AS input_head,
+    lower(hex(e.output_head)) AS output_head, lower(hex(e.system_id)) AS system_id,
+    lower(hex(e.tools_id)) AS tools_id, e.input_count AS context_messages,
+    e.input_count - least(coalesce(e.shared_messages, 0), e.input_count) AS new_messages,
+    e.input_chars AS context_chars, e.output_count AS output_messages,
+    coalesce(e.root, c.conversation_id, c.session_id, c.trace_id || '/' || c.span_id) AS conversation,
+    e.continues_trace_id, e.continues_span_id, c.received_time
+FROM lake.priced AS c
+LEFT JOIN lake.ends AS e USING (date, tenant, trace_id, span_id)
