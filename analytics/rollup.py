@@ -40,6 +40,11 @@ class RollUp:
             out[day] = part.select(ROLLUP.names).cast(ROLLUP)
         return out
 
+    def price_by(self, book: PriceBook) -> None:
+        """From now on this book prices; models are matched again when they are seen."""
+        self._book = book
+        self._models = set()
+
     def take_models(self) -> set[ModelKey]:
         """Models seen since the last call: the snapshot has to know them."""
         fresh, self._fresh = self._fresh, set()

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from spanfold.analytics.derive import Deriver
@@ -23,6 +24,7 @@ from spanfold.analytics.lookup import StoredSpans
 from spanfold.analytics.prices import PriceBook
 from spanfold.analytics.rollup import RollUp
 from spanfold.analytics.snapshot import Publisher
+from spanfold.analytics.views import read_sql
 from spanfold.collector.dead_letters import DeadLetters
 from spanfold.collector.journal_reader import JournalReader, trim
 from spanfold.collector.pipeline import Batch, Entry, Pipeline
@@ -59,7 +61,8 @@ class Folding:
         self.lake = Lake(settings.data)
         self._keyring = Keyring.open(settings.data)
         self._state = StateStore.open(settings.data)
-        self._book = PriceBook.load(self._state.price_overrides())
+        self._overrides = self._state.price_overrides()
+        self._book = PriceBook.load(self._overrides)
         self._reader = JournalReader(settings.data / "journal", self._keyring)
         self._stored = StoredSpans(settings.data)
         self._dead = DeadLetters(settings.data, self._keyring)
@@ -73,7 +76,8 @@ class Folding:
             quiet_seconds=settings.quiet_seconds,
         )  # fmt: skip
         self._redactors: dict[str, Redactor] = {}
-        self._published: tuple[int, object, float] = (-1, None, 0.0)  # manifest version, state copies, monotonic time
+        self._published = (-1, 0, "")  # manifest version, identity of the state copies, version of the price book
+        self._published_at = 0.0
         self._position = Position(*self.lake.manifest.journal)
         self._flushed: str | None = None
         self._compacted: str | None = None
@@ -92,7 +96,7 @@ class Folding:
             self._commit(batch, after)
         self._position = after
         behind = sum(len(record.body) for _, record in entries) >= self._settings.chunk_bytes
-        if not behind or time.monotonic() - self._published[2] > PUBLISH_SECONDS:
+        if not behind or time.monotonic() - self._published_at > PUBLISH_SECONDS:
             self.publish()
         if flushing and request is not None:
             self._flushed = request["token"]
@@ -134,10 +138,11 @@ class Folding:
     def publish(self) -> None:
         """Makes the newest manifest readable, unless it is already."""
         copies = self._copies.current()
-        if self._published[0] != self.lake.manifest.version or self._published[1] is not copies:
+        if self._published != (self.lake.manifest.version, id(copies), self._book.version):
             models = self._roll_up.take_models() if self._published[0] >= 0 else None
             self._publisher.publish(self.lake.manifest, self._book, copies, models=models)
-            self._published = (self.lake.manifest.version, copies, time.monotonic())
+            self._published = (self.lake.manifest.version, id(copies), self._book.version)
+            self._published_at = time.monotonic()
 
     # ---- housekeeping ---------------------------------------------------------------------------------------------
     def compact(self, *, everything: bool = False) -> int:
@@ -178,6 +183,28 @@ class Folding:
             self._settings.data / "journal", min(self._position, pending),
             self._settings.journal_window_seconds, self._settings.journal_window_bytes,
         )  # fmt: skip
+
+    def refresh_prices(self) -> bool:
+        """Takes over changed price overrides: calls are priced when read, the rollups are computed again."""
+        overrides = self._state.price_overrides()
+        if overrides == self._overrides:
+            return False
+        self._overrides, self._book = overrides, PriceBook.load(overrides)
+        self._roll_up.price_by(self._book)
+        self.publish()
+        self.rebuild_rollups()
+        return True
+
+    def rebuild_rollups(self) -> None:
+        """Computes every rollup row from the stored calls; what the deltas had added up to is replaced."""
+        manifest = self.lake.manifest
+        added = []
+        with duckdb.connect(str(self._settings.data / "spanfold.duckdb"), read_only=True) as snapshot:
+            for day in manifest.dates("spans"):
+                calls = snapshot.sql(read_sql("rollup_calls"), params={"day": day}).to_arrow_table()
+                added += [self.lake.write("rollup", date, rows) for date, rows in self._roll_up(calls).items()]
+        self.lake.commit(added, removed=manifest.paths("rollup"))
+        self.publish()
 
     def retain(self) -> int:
         """Drops the days that are over their time. Gives the number of files."""
@@ -307,6 +334,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             if began - trimmed > 10:
                 folding.trim_journal()
                 folding.retain()
+                folding.refresh_prices()
                 trimmed = began
             stop.wait(max(0.0, settings.fold_interval_seconds - (time.monotonic() - began)))
     finally:

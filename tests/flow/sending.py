@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from spanfold.collector.segments import JournalRecord
 from spanfold.exporter.keys import Keyring
 from spanfold.folding import Folding
 from spanfold.settings import Settings
+from spanfold.state.price_overrides import PriceOverride
+from spanfold.state.store import StateStore
 
 NOON = 1_763_640_000_000_000_000  # 2025-11-20T12:00:00Z
 SECOND = 1_000_000_000
@@ -45,7 +48,16 @@ def any_value(value: Any) -> AnyValue:
     return AnyValue(string_value=value)
 
 
-def span(trace: int, number: int, parent: int = 0, *, name: str = "chat", start: int = NOON, ms: int = 1000, **attributes: Any) -> Span:
+def span(
+    trace: int,
+    number: int,
+    parent: int = 0,
+    *,
+    name: str = "chat",
+    start: int = NOON,
+    ms: int = 1000,
+    **attributes: Any,
+) -> Span:
     """A span with small numbers for ids; `__` in a keyword stands for a dot."""
     return Span(
         trace_id=trace.to_bytes(16, "big"), span_id=number.to_bytes(8, "big"),
@@ -55,7 +67,15 @@ def span(trace: int, number: int, parent: int = 0, *, name: str = "chat", start:
     )  # fmt: skip
 
 
-def chat(trace: int, number: int, parent: int = 0, *, tokens: tuple[int, int] = (100, 10), model: str = "gpt-4o-mini", **more: Any) -> Span:
+def chat(
+    trace: int,
+    number: int,
+    parent: int = 0,
+    *,
+    tokens: tuple[int, int] = (100, 10),
+    model: str = "gpt-4o-mini",
+    **more: Any,
+) -> Span:
     """An inference span of the newest conventions. `history` and `answer` are message lists."""
     content = {
         key: json.dumps(more.pop(name))
@@ -122,6 +142,12 @@ class Product:
         """The fold process ends and a new one begins."""
         self.folding.close()
         self.folding = Folding(self.settings)
+
+    def set_price(self, provider: str, model: str, bucket: str, price: float) -> None:
+        """What `spanfold prices set` stores."""
+        override = PriceOverride(provider=provider, model_pattern=model, bucket=bucket, price=Decimal(str(price)))
+        with StateStore.open(self.data) as state:
+            state.prices.add([override], who="test")
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.data / "spanfold.duckdb"), read_only=True) as connection:

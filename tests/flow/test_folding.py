@@ -35,9 +35,9 @@ def test_calls_and_rollups_count_the_billable_leaves_once(tmp_path: Path) -> Non
         p.fold()
         cost = (3000 * 0.15 + 300 * 0.6) / 1e6
         assert [(20, 3000, 300, round(cost, 12))] == p.query(f"SELECT {SUMS} FROM calls")
-        assert p.query("SELECT sum(calls), sum(input_tokens), sum(output_tokens), round(sum(cost), 12) FROM rollup_daily") == [
-            (20, 3000, 300, round(cost, 12))
-        ]
+        assert p.query(
+            "SELECT sum(calls), sum(input_tokens), sum(output_tokens), round(sum(cost), 12) FROM rollup_daily"
+        ) == [(20, 3000, 300, round(cost, 12))]
         assert [("container", 10)] == p.query("SELECT reason, count(*) FROM suppressed GROUP BY ALL")
         assert [(40,)] == p.query("SELECT count(*) FROM spans")
 
@@ -160,3 +160,32 @@ def test_work_follows_what_arrived(tmp_path: Path) -> None:
         assert {("spans", 1)} == {(f.table, f.rows) for f in fresh}
         assert sum(f.bytes for f in fresh) <= max(0.01 * day, 20_480)  # a file of one row is footer only
         assert p.folding._stored.rows_read <= 8
+
+
+def test_rollups_computed_anew_equal_their_deltas(tmp_path: Path) -> None:
+    """Deltas, negative ones too, add up to exactly what a full rebuild gives."""
+    rows = (
+        "SELECT * EXCLUDE (cost, duration_ms, latency_buckets), round(duration_ms, 6), latency_buckets::VARCHAR "
+        "FROM rollup_hourly ORDER BY ALL"
+    )
+    with product(tmp_path) as p:
+        spans = agent_traces(12)
+        random.Random(3).shuffle(spans)
+        for body in batches(spans, 5):
+            p.send(body)
+            p.fold()
+        deltas = p.query(rows)
+        p.folding.rebuild_rollups()
+        assert deltas == p.query(rows)
+        assert [(24,)] == p.query("SELECT sum(calls) FROM rollup_hourly")
+
+
+def test_a_price_set_later_reaches_old_calls_and_their_rollups(tmp_path: Path) -> None:
+    """Cost is never frozen at ingest: 2 USD for a million input tokens makes 0.0002 USD of 100."""
+    with product(tmp_path) as p:
+        p.send(traces([chat(1, 1, model="house-model", tokens=(100, 0))]))
+        p.fold()
+        assert [(None, "unpriced")] == p.query("SELECT cost, price_confidence FROM calls")
+        p.set_price("openai", "house-model", "uncached_input", 2e-6)
+        assert p.folding.refresh_prices()
+        assert [(0.0002, 0.0002)] == p.query("SELECT round(cost, 12), (SELECT sum(cost) FROM rollup_daily) FROM calls")
