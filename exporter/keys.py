@@ -111,8 +111,10 @@ class Keyring:
         state = file.read()
         if state is None:
             used = next((str(path) for pattern in _USED for path in directory.glob(pattern)), None)
-            if used or not create:
-                raise KeyMissing(f"{file.path} is missing, and {used or 'nothing'} was written with its keys")
+            if used:
+                raise KeyMissing(f"{file.path} is missing, and {used} was written with its keys; put it back")
+            if not create:
+                raise KeyMissing(f"{file.path} is missing: nothing was written to this data directory yet")
             state = _new_keyring(file, environ, root)
         return cls(file, find_root, state, root_in_file=root is None and ROOT_VARIABLE not in environ)
 

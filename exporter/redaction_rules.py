@@ -104,15 +104,18 @@ BUILT_IN: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
+_BREAK = r"(?:\s|\\+[nr]){0,2}"  # a line break, also as JSON writes it, also in a string of a string
+
+
 def _spread(literal: str) -> str:
     """The literal, with a line break allowed anywhere inside: a value may be split over two lines."""
-    return r"(?:\s|\\n)?".join(re.escape(c) for c in literal)
+    return _BREAK.join(re.escape(c) for c in literal)
 
 
-_GAP = r"(?:[ \t\r\n\-]|\\n){0,3}"  # between digits of a number, split over lines or not
-_PHONE_GAP = r"(?:[ \t\r\n\-./()]|\\n){0,3}"
+_GAP = r"(?:[ \t\r\n\-]|\\+[nr]){0,3}"  # between digits of a number, split over lines or not
+_PHONE_GAP = r"(?:[ \t\r\n\-./()]|\\+[nr]){0,3}"
 _START = r"(?:^|[^0-9A-Za-z.]|\\[nrt])"  # of a number: not inside a hex id or a decimal
-_SEPARATOR = r"(?:\s?[ \-]\s?|\\n)"
+_SEPARATOR = rf"(?:{_BREAK}[ \-]{_BREAK}|\\+[nr])"
 _STRONG_PHONE_WORDS = (
     r"phone|\btel\b|_tel\b|mobile|\bfax|whatsapp|\bsms|msisdn|hotline|t[eé]l[eé]f|handynummer|电话|手机|電話"
     r"|\b(?:call|reach|contact|ring) (?:me|us|him|her|them|you)\b|\bdial\b"
@@ -138,12 +141,12 @@ PREFILTERS: dict[str, str] = {
     "url_login": r":\\?/\\?/[^\s/?#\"'<>\\]+@",
     "jwt": _spread("eyJ") + r"[A-Za-z0-9_\-]{4}",
     "anthropic_key": _spread("sk-ant-"),
-    "openai_key": _spread("sk-") + r"(?:\s|\\n)?[A-Za-z0-9_\-]{8}",
-    "openai_project_key": _spread("sk-") + r"(?:\s|\\n)?[A-Za-z0-9_\-]{8}",
-    "aws_key": r"A(?:\s|\\n)?[KSRIGNBC](?:\s|\\n)?[A-Z](?:\s|\\n)?A(?:\s|\\n)?[A-Z0-9]{3}",
-    "github_token": r"g(?:\s|\\n)?h(?:\s|\\n)?[oprsu](?:\s|\\n)?_|" + _spread("github_pat_"),
+    "openai_key": _spread("sk-") + rf"{_BREAK}[A-Za-z0-9_\-]{{8}}",
+    "openai_project_key": _spread("sk-") + rf"{_BREAK}[A-Za-z0-9_\-]{{8}}",
+    "aws_key": rf"A{_BREAK}[KSRIGNBC]{_BREAK}[A-Z]{_BREAK}A{_BREAK}[A-Z0-9]{{3}}",
+    "github_token": rf"g{_BREAK}h{_BREAK}[oprsu]{_BREAK}_|" + _spread("github_pat_"),
     "google_api_key": _spread("AIza"),
-    "slack_token": r"x(?:\s|\\n)?o(?:\s|\\n)?x(?:\s|\\n)?[a-z](?:\s|\\n)?[.\-]|xapp-",
+    "slack_token": rf"x{_BREAK}o{_BREAK}x{_BREAK}[a-z]{_BREAK}[.\-]|xapp-",
     "huggingface_token": r"(?:hf|api_org)_[A-Za-z0-9]{8}|h\s?f\s?_\s?[A-Za-z0-9]{8}",
     "provider_key": "|".join(map(re.escape, _KEY_STARTS))
     + r"|shp(?:at|ca|pa|ss)_|[rs]k_(?:live|test)_|SK[0-9a-f]{8}|EAA[A-Za-z0-9]{20}|sl\.[\w\-]{40}",
@@ -162,13 +165,13 @@ PREFILTERS: dict[str, str] = {
     ),
     "ipv4": r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d",
     "ipv6": r"(?i:[23][0-9a-f]{3}|f[cde][0-9a-f]{2}):[0-9a-f]{0,4}:",
-    "email": r"[\p{Latin}0-9._%+'\-](?:\s|\\n)?@(?:[\p{Latin}\p{Cyrillic}0-9.\-]|[\r\n]|\\n)+\.",
+    "email": rf"[\p{{Latin}}0-9._%+'\-]{_BREAK}@(?:[\p{{Latin}}\p{{Cyrillic}}0-9.\\\-]|[\r\n])+\.",
     "phone": (
-        rf"\+(?:\s|\\n)?\d(?:{_PHONE_GAP}\d){{6}}|{_START}(?:1[ .\-])?\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
-        r"|\([2-9](?:\s|\\n)?\d(?:\s|\\n)?\d(?:\s|\\n)?\)"
+        rf"\+{_BREAK}\d(?:{_PHONE_GAP}\d){{6}}|{_START}(?:1[ .\-])?\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
+        rf"|\([2-9]{_BREAK}\d{_BREAK}\d{_BREAK}\)"
         rf"|{_START}(?:(?:00|011[ \-])[1-9]\d{{0,2}}[ \-.]\d|0[1-9]\d{{1,3}}\)? \d{{2,4}} \d{{2,4}})"
         rf"|(?i:{_STRONG_PHONE_WORDS})\D*\d(?:{_PHONE_GAP}\d){{6}}|(?i:{_WEAK_PHONE_WORDS})[^0-9\n]*{_GROUPED_DIGITS}"
-        rf"|{SEVEN_DIGITS}[ \-]{{0,2}}\(?(?i:fax|mobile|phone|tel|office|home|work|cell|direct)"
+        rf"|{_START}\d(?:{_PHONE_GAP}\d){{6,}}[ \-]{{0,2}}\(?(?i:fax|mobile|phone|tel|office|home|work|cell|direct)"
     ),
 }  # fmt: skip
 
