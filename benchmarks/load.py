@@ -31,6 +31,7 @@ MODELS = (
 SERVICES = ("checkout-agent", "support-agent", "research-agent", "report-writer", "code-helper")
 TOOLS = ("search_orders", "get_weather", "run_query", "send_mail", "read_file")
 TURNS = 20
+BUSY_WINDOW = 900_000_000_000  # ns in which the conversations that interleave begin
 MAX_SPANS = 512
 MAX_BYTES = 4_000_000
 DEFAULT_START = 1_762_300_800_000_000_000  # 2025-11-05T00:00:00Z
@@ -249,7 +250,7 @@ def turns(load: Load) -> Iterator[tuple[Conversation, list[Span]]]:
     rng = random.Random(load.seed)
     text = _Text(rng) if load.heavy else None
     total = max(1, load.spans // (4 * TURNS))
-    step = int(load.days * DAY) // total
+    step = int(load.days * DAY) // total if load.alive == 1 else BUSY_WINDOW // load.alive
     made = begun = 0
     talks: list[tuple[Conversation, int]] = []
     while made < load.spans:

@@ -45,6 +45,10 @@ _STATISTICS = {
 }  # fmt: skip
 
 
+# Rows read together: of content one block is wanted at a time, of messages one thread.
+_ROW_GROUPS = {"content": 64, "messages": 16_384, "contexts": 16_384}
+
+
 def partition_day(time: dt.datetime | None) -> dt.date:
     """The UTC day of a span's own start when it lies in 2015..2100, else 1970-01-01 (design, data directory)."""
     return time.date() if time is not None and 2015 <= time.year <= 2100 else EPOCH_DAY
@@ -168,7 +172,7 @@ def _write_parquet(target: Path, table: str, rows: pa.Table, level: int) -> tupl
         compression_level=None if plain else (3 if level == 0 else 9),
         use_dictionary=[] if plain else [name for name in schema.names if name not in _NO_DICTIONARY],
         write_statistics=[name for name in schema.names if name in _STATISTICS],
-        row_group_size=16_384 if table in ("messages", "contexts") else 65_536,
+        row_group_size=_ROW_GROUPS.get(table, 65_536),
         data_page_version="1.0",
     )
     raw = buffer.getvalue()

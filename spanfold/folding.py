@@ -43,7 +43,7 @@ from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 
 KINDS = ("spans", "logs", "metrics")  # what has identities
-PUBLISH_SECONDS = 1.0  # while a backlog is folded, readers see it at least this often
+PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
 MERGES_A_STEP = 4
 _GC_THRESHOLDS = (
     100_000,

@@ -9,7 +9,7 @@ SELECT
     {usage_sums},
     sum(sign) FILTER (input_tokens IS NOT NULL)::BIGINT AS known_input_tokens,
     sum(sign) FILTER (output_tokens IS NOT NULL)::BIGINT AS known_output_tokens,
-    sum(sign * cost::DECIMAL(24, 12))::DECIMAL(38, 12) AS cost,
+    sum(sign * cost::DECIMAL(38, 12))::DECIMAL(38, 12) AS cost,
     sum(sign) FILTER (cost IS NOT NULL)::BIGINT AS priced_calls,
     sum(sign) FILTER (price_confidence = 'unpriced')::BIGINT AS unpriced_calls,
     sum(sign * duration_ns / 1e6) AS duration_ms,
