@@ -25,7 +25,9 @@ def draw(span_id: str, trace_id: str, tree: Mapping[str, Sequence[Any]], zone: s
         _gap(span_id, tree)
         return
     _heading(record)
-    tabs = st.tabs(list(TABS), key="span-tab", default=_first_tab(record), on_change="rerun")
+    _failure(record)
+    first = "Messages" if record["contexts"] or record["closed"] else "Attributes"
+    tabs = st.tabs(list(TABS), key=f"span-tab-{first}", default=first, on_change="rerun")
     drawn = (_messages, _tools, _attributes, _events, _cost, _raw)
     for tab, draw_tab in zip(tabs, drawn, strict=True):
         if tab.open:
@@ -100,14 +102,14 @@ def _heading(record: Row) -> None:
     )
 
 
-def _first_tab(record: Row) -> str:
-    return "Messages" if record["contexts"] or record["closed"] else "Attributes"
+def _failure(record: Row) -> None:
+    """What went wrong, in the words that came with the span."""
+    said = record["private"].get("error_message") or record["private"].get("status_message")
+    if said:
+        component("notice")(data={"tone": "bad", "text": str(said)[:2_000]}, key=f"failure-{record['span_id']}")
 
 
 def _messages(record: Row, zone: str) -> None:
-    error = record["private"].get("error_message") or record["private"].get("status_message")
-    if error:
-        st.code(str(error), language=None, wrap_lines=True)
     given, said = _context(record, "input"), _context(record, "output")
     if record["closed"]:
         st.text(transcripts.CLOSED)

@@ -16,6 +16,14 @@ const notForUs = (e) => {
 
 const taken = (e) => { e.preventDefault(); e.stopImmediatePropagation(); };
 
+// A component is drawn again with new data while its last listener still stands: the newest one replaces it.
+const listen = (me, handler) => {
+  unlisten(me);
+  me.keys = handler;
+  window.addEventListener('keydown', handler, true);
+};
+const unlisten = (me) => { if (me.keys) window.removeEventListener('keydown', me.keys, true); me.keys = null; };
+
 // Decisions are kept here until the server says that it has stored them. `run` names this log for good, so that an act
 // sent twice is one act.
 const newLog = () => ({ run: Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, '0')).join(''),

@@ -84,7 +84,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     else return;
     taken(e);
   };
-  window.addEventListener('keydown', onKey, true);
+  listen(me, onKey);
   note.oninput = () => { me.notes[me.at] = note.value; };
   note.onkeydown = (e) => {
     if (e.key === 'Escape') { note.blur(); taken(e); }
@@ -95,5 +95,5 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     if (act) decide(act.dataset.act); else if (e.target.closest('.undo')) undo();
   };
   draw(false);
-  return () => { window.removeEventListener('keydown', onKey, true); flush(me.log, send); };
+  return () => { unlisten(me); flush(me.log, send); };
 }

@@ -125,7 +125,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     else return;
     taken(e);
   };
-  window.addEventListener('keydown', onKey, true);
+  listen(me, onKey);
   draw();
-  return () => { window.removeEventListener('keydown', onKey, true); flush(me.log, send); };
+  return () => { unlisten(me); flush(me.log, send); };
 }

@@ -17,6 +17,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
     else return;
     taken(e);
   };
-  window.addEventListener('keydown', onKey, true);
-  return () => window.removeEventListener('keydown', onKey, true);
+  listen(me, onKey);
+  return () => unlisten(me);
 }

@@ -121,13 +121,14 @@ export default function ({ data, parentElement, setStateValue }) {
     else return;
     taken(e);
   };
-  window.addEventListener('keydown', onKey, true);
+  listen(me, onKey);
 
   const ruler = $('.ruler');
   ruler.replaceChildren(...[0, .5, 1].map((f) => { const t = el('i', '', short(t1 * f)); t.style.left = 100 * f + '%'; return t; }));
   layout();
   if (fresh) reveal();
-  const seen = new ResizeObserver(paint);
-  seen.observe(view);
-  return () => { window.removeEventListener('keydown', onKey, true); seen.disconnect(); };
+  me.seen?.disconnect();
+  me.seen = new ResizeObserver(paint);
+  me.seen.observe(view);
+  return () => { unlisten(me); me.seen.disconnect(); };
 }

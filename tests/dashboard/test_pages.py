@@ -1,4 +1,4 @@
-"""Every page with data, without, and when it fails; driven by Streamlit's own test driver on a folded data directory."""
+"""Every page with data, without, and when it fails; driven by Streamlit's own test driver on real data."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ def test_failure_is_one_card(house: Backend, page: str, monkeypatch: pytest.Monk
     """What a page raises is one card with an id; the traceback stands in the log under it, never on screen."""
 
     def broken(self: Reader, name: str, *_: Any, **__: Any) -> Any:
-        if name in ("overview_tiles", "traces_page", "conversations_page", "review_queue", "cost_table",
+        if name in ("overview_tiles", "traces_page", "conversations_page", "review_queue",
+        "cost_table",
                     "quality_totals", "trace_row", "conversation_row"):  # fmt: skip
             raise duckdb.IOException("secret path /data/x of the lake")
         return real(self, name, *_, **__)
@@ -338,7 +339,8 @@ def test_sql_of_every_table_runs_elsewhere(house: Backend, monkeypatch: pytest.M
             app.query_params["span"] = story.hex_span(12)
             app.run()
     assert {name for name, _ in asked} >= {
-        "overview_tiles", "cost_by_day", "top_movers", "traces_page", "conversations_page", "review_queue", "cost_table",
+        "overview_tiles", "cost_by_day", "top_movers", "traces_page", "conversations_page", "review_queue",
+        "cost_table",
         "unpriced_models", "prices_of_models", "quality_table", "quality_totals", "redaction_table", "trace_spans",
         "conversation_calls",
     }  # fmt: skip
