@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spanfold.collector import decode
 from spanfold.collector.log_join import LogJoin
-from spanfold.collector.span_rows import Located, partition_days, private_columns
+from spanfold.collector.span_rows import Located, by_day, partition_days, private_columns
 from spanfold.exporter.identity import Identities, IdentityRuns, record_identities
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.semconv import log_records, normalise
@@ -46,9 +46,7 @@ class LogRows:
 
     def finish(self, batch: Batch, located: Located) -> None:
         """Puts the rows into the batch, by day."""
-        table = private_columns(self, located)
-        for day in np.unique(self.days).tolist():
-            batch.tables["logs"][EPOCH_DAY + dt.timedelta(days=int(day))] = table.filter(pa.array(self.days == day))
+        batch.tables["logs"].update(by_day(private_columns(self, located), self.days)[1])
         batch.identities["logs"].append(self.identities)
         batch.counters.update(self.counters)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spanfold.collector.span_rows import Located, partition_days, private_columns
+from spanfold.collector.span_rows import Located, by_day, partition_days, private_columns
 from spanfold.exporter.identity import Identities, IdentityRuns, record_identities
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.semconv import metric_points
@@ -38,9 +38,7 @@ class MetricRows:
 
     def finish(self, batch: Batch, located: Located) -> None:
         """Puts the rows into the batch, by day."""
-        table = private_columns(self, located)
-        for day in np.unique(self.days).tolist():
-            batch.tables["metrics"][EPOCH_DAY + dt.timedelta(days=int(day))] = table.filter(pa.array(self.days == day))
+        batch.tables["metrics"].update(by_day(private_columns(self, located), self.days)[1])
         batch.identities["metrics"].append(self.identities)
         batch.counters.update(self.counters)
 

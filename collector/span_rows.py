@@ -88,12 +88,11 @@ class SpanRows:
 
     def finish(self, batch: Batch, located: Located) -> None:
         """Puts the rows into the batch, by day."""
-        table = private_columns(self, located)
-        for day in np.unique(self.days).tolist():
-            date = EPOCH_DAY + dt.timedelta(days=int(day))
-            rows = table.filter(pa.array(self.days == day))
+        table, parts = by_day(private_columns(self, located), self.days)
+        for date, rows in parts:
             batch.tables["spans"][date] = rows
-            batch.spans.append(rows.append_column("date", pa.array([date] * len(rows), pa.date32())))
+        dates = np.sort(self.days).astype(np.int32)
+        batch.spans.append(table.append_column("date", pa.array(dates, pa.int32()).cast(pa.date32())))
         batch.identities["spans"].append(self.identities)
         batch.traces_before |= self.traces_before
         batch.quality.update(self.quality)
@@ -111,6 +110,17 @@ _PLACE = (
     "is_candidate",
 )
 _PRIVATE = ("private_block", "private_offset", "private_length")
+
+
+def by_day(table: pa.Table, days: NDArray[np.int64]) -> tuple[pa.Table, list[tuple[dt.date, pa.Table]]]:
+    """(the rows in order of their day, each day's rows)."""
+    if len(days) and bool((np.diff(days) < 0).any()):
+        order = np.argsort(days, kind="stable")
+        table, days = table.take(pa.array(order)), days[order]
+    distinct, starts = np.unique(days, return_index=True)
+    ends = [] if not len(days) else [*starts[1:].tolist(), len(days)]
+    parts = zip(distinct.tolist(), starts.tolist(), ends, strict=True)
+    return table, [(EPOCH_DAY + dt.timedelta(days=day), table.slice(first, last - first)) for day, first, last in parts]
 
 
 def private_columns(rows: HasPrivate, located: Located) -> pa.Table:

@@ -11,7 +11,7 @@ import datetime as dt
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from spanfold.exporter.manifest import FileEntry, Manifest, manifest_dir, read_c
 from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
 
 EPOCH_DAY = dt.date(1970, 1, 1)  # where spans go whose own start time is not believable
-_SYNC_THREADS = 8
+_FILES_AT_ONCE = 8  # written and synced: the disk takes many at once
 GRACE_SECONDS = 900  # how long replaced files stay for readers of older manifests
 KEEP_MANIFESTS = 20
 
@@ -65,26 +65,39 @@ class Lake:
         self._sequence = 0
         self._touched: set[Path] = set()
         self._unsynced: list[Path] = []
+        self._pool = ThreadPoolExecutor(_FILES_AT_ONCE)
         self._remove_orphans()
 
     def close(self) -> None:
+        self._pool.shutdown()
         self._lock.close()
 
     def write(self, table: str, day: dt.date, rows: pa.Table, *, level: int = 0) -> FileEntry:
         """Writes one file that no reader sees yet and that `commit` makes durable."""
-        version = self.manifest.version + 1
+        return self.write_many([(table, day, rows)], level=level)[0]
+
+    def write_many(self, parts: Sequence[tuple[str, dt.date, pa.Table]], *, level: int = 0) -> list[FileEntry]:
+        """The same for several files at once."""
+        targets = [self._target(table, day) for table, day, _ in parts]
+        written = self._pool.map(
+            lambda part, target: _write_parquet(target.with_suffix(".tmp"), part[0], part[2], level), parts, targets
+        )
+        return [
+            FileEntry(
+                table=table, date=day.isoformat(), path=str(target.relative_to(self.data)), rows=rows.num_rows,
+                bytes=size, checksum=checksum, level=level, created=self.manifest.version + 1,
+            )
+            for (table, day, rows), target, (size, checksum) in zip(parts, targets, written, strict=True)
+        ]  # fmt: skip
+
+    def _target(self, table: str, day: dt.date) -> Path:
         self._sequence += 1
-        name = f"{version:08d}-{self._sequence:04d}.parquet"
-        path = f"lake/{table}/gen={self.manifest.generation}/date={day.isoformat()}/{name}"
-        target = self.data / path
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        size, checksum = _write_parquet(target.with_suffix(".tmp"), table, rows, level)
-        self._unsynced.append(target)
-        self._touched |= {target.parent, target.parent.parent, target.parent.parent.parent}
-        return FileEntry(
-            table=table, date=day.isoformat(), path=path, rows=rows.num_rows, bytes=size, checksum=checksum,
-            level=level, created=version,
-        )  # fmt: skip
+        name = f"{self.manifest.version + 1:08d}-{self._sequence:04d}.parquet"
+        directory = self.data / "lake" / table / f"gen={self.manifest.generation}" / f"date={day.isoformat()}"
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._unsynced.append(directory / name)
+        self._touched |= {directory, directory.parent, directory.parent.parent}
+        return directory / name
 
     def commit(
         self,
@@ -120,13 +133,12 @@ class Lake:
 
     def _make_durable(self) -> None:
         """Syncs the written files (together: the disk takes many at once), renames them, syncs their directories."""
-        with ThreadPoolExecutor(_SYNC_THREADS) as pool:
-            for _ in pool.map(_sync_file, [target.with_suffix(".tmp") for target in self._unsynced]):
-                pass
-            for target in self._unsynced:
-                target.with_suffix(".tmp").rename(target)
-            for _ in pool.map(lambda directory: sync_dirs([directory]), [*self._touched, self.data / "lake"]):
-                pass
+        for _ in self._pool.map(_sync_file, [target.with_suffix(".tmp") for target in self._unsynced]):
+            pass
+        for target in self._unsynced:
+            target.with_suffix(".tmp").rename(target)
+        for _ in self._pool.map(lambda directory: sync_dirs([directory]), [*self._touched, self.data / "lake"]):
+            pass
         self._unsynced, self._touched = [], set()
 
     def _still_held(self, now: int) -> list[tuple[str, int]]:

@@ -143,6 +143,8 @@ def _text(part: Part) -> Part | None:
 def _reasoning(part: Part) -> Part | None:
     for key in ("content", "thinking", "text", "reasoning", "reasoning_content", "summary"):
         value = opened(part.get(key))
+        if value in (None, "", [], {}) and isinstance(part.get(key), str):
+            value = part[key]  # not JSON after all
         if isinstance(value, list):
             value = "\n".join(_text_of(item) if isinstance(item, dict) else str(item) for item in value)
         if isinstance(value, dict):

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ class Folding:
         self._overrides = self._state.price_overrides()
         self._book = PriceBook.load(self._overrides)
         self._reader = JournalReader(settings.data / "journal", self._keyring)
+        self._reading = ThreadPoolExecutor(1)
+        self._ahead: tuple[Position, Future[tuple[list[Entry], Position]]] | None = None
         self._stored = StoredSpans(settings.data)
         self._dead = DeadLetters(settings.data, self._keyring)
         self._roll_up = RollUp(self._book)
@@ -95,8 +98,7 @@ class Folding:
         if after != self._position or batch.contexts:
             self._commit(batch, after)
         self._position = after
-        behind = sum(len(record.body) for _, record in entries) >= self._settings.chunk_bytes
-        if not behind or time.monotonic() - self._published_at > PUBLISH_SECONDS:
+        if not self._is_full(entries) or time.monotonic() - self._published_at > PUBLISH_SECONDS:
             self.publish()
         if flushing and request is not None:
             self._flushed = request["token"]
@@ -112,12 +114,9 @@ class Folding:
                 batch.tables[table] = days
             batch.counters["calls"] += derived.calls
         batch.tables["quality"] = _quality_tables(batch.quality)
-        files = [
-            self.lake.write(table, day, rows)
-            for table, days in batch.tables.items()
-            for day, rows in days.items()
-            if rows.num_rows
-        ]
+        files = self.lake.write_many(
+            [(table, day, rows) for table, days in batch.tables.items() for day, rows in days.items() if rows.num_rows]
+        )
         runs, merged = self._add_identities(batch, version)
         pending = self._pipeline.pending() or after
         self.lake.commit(
@@ -216,6 +215,8 @@ class Folding:
         return len(gone)
 
     def close(self) -> None:
+        self._reading.shutdown()
+        self._reader.close()
         self._publisher.close()
         self._state.close()
         self.lake.close()
@@ -245,7 +246,10 @@ class Folding:
         """The next chunk. One that ended this process twice is read record by record up to its end; a record that ends
         it twice more on its own is set aside."""
         tries, until = self._tries()
-        entries, after = self._reader.read(self._position, 1 if tries >= _CAREFUL else self._settings.chunk_bytes)
+        if tries >= _CAREFUL:
+            entries, after = self._reader.read(self._position, 1)
+        else:
+            entries, after = self._read_ahead()
         if not entries:
             return [], after
         if tries >= _GIVE_UP:
@@ -255,6 +259,21 @@ class Folding:
         begun = {"position": self._position, "until": until if tries >= _CAREFUL else after, "tries": tries + 1}
         self._marker.write_text(json.dumps(begun))
         return entries, after
+
+    def _read_ahead(self) -> tuple[list[Entry], Position]:
+        """The next chunk, and behind a full one already the chunk after it: reading takes another core."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == self._position:
+            entries, after = ahead[1].result()
+        else:
+            entries, after = self._reader.read(self._position, self._settings.chunk_bytes)
+        if self._is_full(entries):
+            self._ahead = (after, self._reading.submit(self._reader.read, after, self._settings.chunk_bytes))
+        return entries, after
+
+    def _is_full(self, entries: Sequence[Entry]) -> bool:
+        """Is there probably more to fold at once?"""
+        return sum(len(record.body) for _, record in entries) > self._settings.chunk_bytes // 2
 
     def _tries(self) -> tuple[int, Position]:
         """How often a process has begun at the present position and not finished, and how far its chunk went."""
