@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from spanfold.collector.journal import Position
+from spanfold.collector.journal import DISK_SHARE, Position
 from spanfold.collector.journal_reader import Backlog, backlog
+
+_FULL_BYTES = 16 << 20
 
 
 def gather(data: Path) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def gather(data: Path) -> dict[str, Any]:
         "snapshot_age_seconds": _snapshot_age(data),
         "signals": signals,
         "processes": _processes(collector, folder, up),
-        "errors": _errors(collector, folder, up),
+        "errors": _errors(collector, folder, up) | _disk_error(data),
         "damaged": damaged_files(data),
         "counters": folder.get("counters", {}),
     }
@@ -95,6 +97,18 @@ def _errors(collector: dict[str, Any], folder: dict[str, Any], up: dict[str, Any
         if child["state"] in ("backing off", "failed"):
             errors[f"process {name}"] = {"count": child["restarts"], "last": f"ended with {child['last_exit']}"}
     return errors
+
+
+def _disk_error(data: Path) -> dict[str, Any]:
+    """A full disk, looked at here: on one, no process can write down what is wrong."""
+    try:
+        disk = os.statvfs(data)
+    except FileNotFoundError:
+        return {}
+    free = disk.f_bavail * disk.f_frsize
+    if free >= min(_FULL_BYTES, disk.f_blocks * disk.f_frsize * DISK_SHARE):
+        return {}
+    return {"disk": {"count": 1, "last": f"only {free:,} bytes are free: what others wrote to run/ may be old"}}
 
 
 def _alive(pid: int) -> bool:
