@@ -1,4 +1,4 @@
-"""Looks stored spans up by trace, for the few that a late span or log record concerns. Reads the lake, not a snapshot."""
+"""Looks stored spans up by trace, for the few that a late span or log record concerns. Reads the lake itself."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StoredSpans:
         )
 
     def places(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], dict[str, Any]]:
-        """(tenant, trace_id, span_id) -> date, start_time, conversation_id, session_id, service_name of stored spans."""
+        """What is known of these stored spans: date, start_time, conversation_id, session_id, service_name."""
         columns = ["tenant", "trace_id", "span_id", "start_time", "conversation_id", "session_id", "service_name"]
         found = self._find("spans", columns, sorted({(tenant, trace) for tenant, trace, _ in keys}))
         wanted = set(keys)

@@ -62,7 +62,7 @@ def handler(message: str) -> Any:
                 field.type = descriptor_pb2.FieldDescriptorProto.Type.Value("TYPE_MESSAGE")
                 field.type_name = f".spanfold.wire.{kind}"
             else:
-                field.type = kind  # type: ignore[assignment]
+                field.type = kind
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     built = pool.FindFileByName(file.name)

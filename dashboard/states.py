@@ -33,9 +33,7 @@ def nothing_received() -> None:
         )
         st.text("Or send one span now, with nothing installed, to see it appear on this page:")
         st.code(test_command(house.http_address, house.now()), language="bash", wrap_lines=True)
-        st.caption(
-            f"OTLP/gRPC {house.grpc_address}  ·  OTLP/HTTP http://{house.http_address}  ·  demo traffic: spanfold demo"
-        )
+        st.text(f"Ports: OTLP/gRPC {house.grpc_address}, OTLP/HTTP {house.http_address}. Demo traffic: spanfold demo")
 
 
 def test_command(http_address: str, now: dt.datetime) -> str:
@@ -72,20 +70,17 @@ def _filtered_away(selection: filter_bar.Selection, noun: str, active: list[tupl
     facets = {key: label for key, label, _ in active}
     left = {key: _traces(filter_bar.without(selection.filters, key)) for key in facets}
     tightest = max(left, key=lambda key: left[key])
+    blame = f"No single filter is to blame in this range ({selection.range_label.lower()})."
+    if left[tightest]:
+        blame = f"The tightest one is {facets[tightest]}: without it there are {left[tightest]:,} traces."
     with st.container(border=True, key="empty-filtered"):
         st.header(f"No {noun} match all of these filters", anchor=False)
-        if left[tightest]:
-            st.text(f"The tightest one is {facets[tightest]}: without it there are {left[tightest]:,} traces.")
-            st.button(
-                f"Remove {facets[tightest]}",
-                on_click=filter_bar.drop,
-                args=(tightest,),
-                type="primary",
-                key="empty-drop",
-            )
-        else:
-            st.text(f"No single filter is to blame in this range ({selection.range_label.lower()}).")
-        st.button("Clear all filters", on_click=filter_bar.clear, key="empty-clear")
+        st.text(blame)
+        with st.container(horizontal=True):
+            if left[tightest]:
+                remove = {"on_click": filter_bar.drop, "args": (tightest,)}
+                st.button(f"Remove {facets[tightest]}", key="empty-drop", **remove)
+            st.button("Clear all filters", on_click=filter_bar.clear, key="empty-clear")
 
 
 def _nothing_in_range(selection: filter_bar.Selection, noun: str) -> None:
@@ -94,20 +89,16 @@ def _nothing_in_range(selection: filter_bar.Selection, noun: str) -> None:
     with st.container(border=True, key="empty-range"):
         st.header(f"No {noun} in this range ({selection.range_label.lower()})", anchor=False)
         if first is None or last is None:
-            st.text("Spans have come, but none of them is a call to a model. Choose all time to see them.")
-            wider = "all"
-        else:
-            zone = selection.zone
-            st.text(
-                f"There is older data, from {formatting.when(first, zone)} to {formatting.when(last, zone)} {zone}."
-            )
-            wider = _range_that_reaches(last)
+            st.text("Spans have come, but none of them is a call to a model. Traces of all time shows them.")
+            return
+        zone = selection.zone
+        st.text(f"There is other data, from {formatting.when(first, zone)} to {formatting.when(last, zone)} {zone}.")
+        wider = _range_that_reaches(last)
         label = filter_bar.RANGES[wider][0]
         st.button(
             f"Show {label.lower()}",
             on_click=filter_bar.apply,
             kwargs={"range": wider},
-            type="primary",
             key="empty-widen",
         )
 
@@ -144,7 +135,7 @@ def error_card(error: Exception) -> None:
         st.header("This view could not be drawn", anchor=False)
         st.text(f"{_reason(error)} Receiving and the other pages are not affected.")
         st.text(f"Error id {name}: the messages of `spanfold dashboard` say more under this id.")
-        st.button("Try again", key="retry", type="primary")
+        st.button("Try again", key="retry")
 
 
 def _reason(error: Exception) -> str:

@@ -8,8 +8,9 @@ _CSS = """
 <style>
 [data-testid=stMainBlockContainer] { padding: 1.1rem 2rem 3rem; max-width: 1760px; }
 [data-testid=stSidebar] { min-width: 212px; max-width: 232px; }
-[data-testid=stHeader] { background: transparent; pointer-events: none; }
-[data-testid=stHeader] button { pointer-events: auto; }
+[data-testid=stHeader] { background: transparent; }
+[data-testid=stHeader], [data-testid=stHeader] * { pointer-events: none; }
+[data-testid=stHeader] button, [data-testid=stHeader] button * { pointer-events: auto; }
 .st-key-filter-bar, .st-key-crumbs { padding-right: 1.8rem; }
 [data-testid=stColumn]:has(> * .st-key-trace-spans-side) { align-self: flex-start; position: sticky; top: 1rem; }
 [data-testid=stSidebarUserContent] { padding-top: 0.5rem; }
@@ -20,6 +21,7 @@ _CSS = """
 .st-key-filter-bar [data-testid=stPopoverButton] { min-height: 2.35rem; }
 [class*=st-key-top-trace_detail],
 [class*=st-key-top-conversation]:not([class*=st-key-top-conversations]) { display: none; }
+[class*=st-key-empty-] h2, .st-key-failed h2 { padding: 0.2rem 0 0.4rem; }
 [class*=st-key-sql-] button { color: color-mix(in srgb, currentColor 72%, transparent); }
 </style>
 """

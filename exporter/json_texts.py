@@ -18,12 +18,14 @@ import orjson
 
 from spanfold.exporter.normal_views import CHUNK_BREAK
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[0-9.eE+\-]*')
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]|-?\d[0-9.eE+\-]*')
 _KEY_FOLLOWS = re.compile(r"\s*:")
 _TELLING_KEY = re.compile(
     r"pass|pwd|secret|token|key|auth|credential|phone|tel|mobile|fax|cell|card|ssn|social|tax|\bpan\b|contact|number",
     re.I,
 )
+_MARKER = re.compile(r"\[[A-Z]")  # what a redacted key says must not make its value look different the next time
+_MAX_TELLING = 64
 _MIN_DIGITS = 12  # a shorter number is looked at only under a telling key
 _MIN_TOLD_DIGITS = 7
 _PLAIN_WORDS = frozenset({  # of the message model: nothing to find in them, and they are in every message
@@ -36,12 +38,16 @@ _MAX_PLAIN = max(map(len, _PLAIN_WORDS))
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A string or number of a JSON text at [start, end), what it says, and what to put before it while looking."""
+    """A string or number of a JSON text at [start, end), what it says, and what to put before it while looking.
+
+    `siblings`: of a key, all keys of its object as sent; None for values.
+    """
 
     start: int
     end: int
     text: str
     context: str
+    siblings: set[str] | None = None
 
 
 def tokens(text: str) -> list[Token] | None:
@@ -52,18 +58,26 @@ def tokens(text: str) -> list[Token] | None:
         orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    found, context = [], ""
+    found: list[Token] = []
+    objects: list[set[str]] = []
+    context = ""
     for match in _TOKEN.finditer(text):
         token = match[0]
-        if token[0] == '"':
+        if token == "{":
+            objects.append(set())
+        elif token == "}":
+            objects.pop()
+        elif token[0] != '"':
+            if _is_long(token, context):
+                found.append(Token(*match.span(), token, context))
+        else:
             said = json.loads(token) if "\\" in token else token[1:-1]
             if _KEY_FOLLOWS.match(text, match.end()):
-                found.append(Token(*match.span(), said, ""))
+                objects[-1].add(said)
+                found.append(Token(*match.span(), said, "", objects[-1]))
                 context = key_context(said)
             else:
                 found.append(Token(*match.span(), said, context))
-        elif _is_long(token, context):
-            found.append(Token(*match.span(), token, context))
     return found
 
 
@@ -72,6 +86,9 @@ def splice(text: str, changes: list[tuple[Token, str]]) -> str:
     pieces: list[str] = []
     done = 0
     for token, new in changes:
+        if token.siblings is not None:
+            new = next(name for name in _numbered(new) if name not in token.siblings)
+            token.siblings.add(new)
         pieces += (text[done : token.start], json.dumps(new, ensure_ascii=False))
         done = token.end
     return "".join((*pieces, text[done:]))
@@ -80,7 +97,8 @@ def splice(text: str, changes: list[tuple[Token, str]]) -> str:
 @lru_cache(4096)
 def key_context(key: str) -> str:
     """What to put before the values of this key while looking at them."""
-    return f"{key}: " if len(key) <= 64 and _TELLING_KEY.search(key) else ""
+    telling = len(key) <= _MAX_TELLING and _TELLING_KEY.search(key) and not _MARKER.search(key)
+    return f"{key}: " if telling else ""
 
 
 def gather(node: Any, context: str, texts: list[str], contexts: list[str]) -> None:

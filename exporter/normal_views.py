@@ -46,6 +46,7 @@ DISGUISES = (
     r"|\\x[2-7]|%(?:2[1-9A-Fa-f]|[3-7][0-9A-Fa-f])|&#(?:\d{2,4}|[xX][0-9A-Fa-f]{2,4});"
     rf"|{_BASE64}"
 )
+ESCAPED_BREAKS = r"\\[nrt/]"  # too common to be a reason to look closely, but read when one does
 
 _ESCAPES = re2.compile(
     r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[nrt/]|(?:%[0-9A-Fa-f]{2})+|&#\d{2,4};|&#[xX][0-9A-Fa-f]{2,4};"
@@ -90,7 +91,7 @@ class View:
 def views_of(text: str, *, disguised: bool = True) -> Iterator[View]:
     """The text itself, then each disguise taken off, then all of it with line breaks taken out.
 
-    `disguised`: whether DISGUISES was seen in the text; without it there is only the line breaks to take out.
+    `disguised`: whether DISGUISES or ESCAPED_BREAKS was seen in the text; if not, only line breaks are taken out.
     """
     plain = View(text)
     yield plain

@@ -91,7 +91,7 @@ BUILT_IN: tuple[Rule, ...] = (
     ),
     Rule("iban", r"(?i:\b[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,32})", "mod97", "[IBAN]"),
     Rule("card", r"\d(?:[ \-]?\d){11,30}", "luhn", "[CARD]"),
-    Rule("ssn", r"\d{3}[ \-]?\d{2}[ \-]?\d{4}", "ssn", "[SSN]"),
+    Rule("ssn", r"\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|\d{9}", "ssn", "[SSN]"),
     Rule("ipv4", r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", "ip", "[IP]"),
     Rule("ipv6", r"(?i:\b(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7})", "ip", "[IP]"),
     Rule(
@@ -114,7 +114,7 @@ def _spread(literal: str) -> str:
 
 _GAP = r"(?:[ \t\r\n\-]|\\+[nr]){0,3}"  # between digits of a number, split over lines or not
 _PHONE_GAP = r"(?:[ \t\r\n\-./()]|\\+[nr]){0,3}"
-_START = r"(?:^|[^0-9A-Za-z.]|\\[nrt])"  # of a number: not inside a hex id or a decimal
+_START = r"(?:(?:^|[^0-9])\.|^|[^0-9A-Za-z.]|\\[nrt])"  # of a number: not inside a hex id or a decimal
 _SEPARATOR = rf"(?:{_BREAK}[ \-]{_BREAK}|\\+[nr])"
 _STRONG_PHONE_WORDS = (
     r"phone|\btel\b|_tel\b|mobile|\bfax|whatsapp|\bsms|msisdn|hotline|t[eé]l[eé]f|handynummer|电话|手机|電話"

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import re2
 
 from spanfold.exporter.detectors import CONTEXT, Detector, find_detector, known_domain
-from spanfold.exporter.normal_views import CHUNK_BREAK, DISGUISES, View, views_of
+from spanfold.exporter.normal_views import CHUNK_BREAK, DISGUISES, ESCAPED_BREAKS, View, views_of
 from spanfold.exporter.redaction_rules import (
     BUILT_IN,
     EXACT_SHAPES,
@@ -86,6 +86,7 @@ class Matcher:
         groups = [others[i : i + _PATTERNS_A_PASS] for i in range(0, len(others), _PATTERNS_A_PASS)]
         self._others = [_Look("|".join(group)) for group in groups]
         self._disguises = _Look(DISGUISES)
+        self._escapes = _Look(rf"{DISGUISES}|{ESCAPED_BREAKS}")
         self._weakest = _Look(f"{DISGUISES}|{SEVEN_DIGITS}") if self._numbers else self._disguises
 
     def candidates(self, texts: pa.Array) -> Indices:
@@ -100,7 +101,7 @@ class Matcher:
     def hits(self, texts: Sequence[str]) -> list[list[Hit]]:
         """Disjoint hits of each text, in order."""
         array = as_array(texts)
-        disguised, others = self._disguises.seen_in(array), _any_seen(array, self._others)
+        disguised, others = self._escapes.seen_in(array), _any_seen(array, self._others)
         views = [(i, view) for i, text in enumerate(texts) for view in views_of(text, disguised=bool(disguised[i]))]
         owners, viewed = np.array([i for i, _ in views], np.int64), as_array([view.text for _, view in views])
         found: list[list[tuple[View, Hit]]] = [[] for _ in texts]

@@ -11,7 +11,8 @@ import pyarrow as pa
 from spanfold.semconv.anyvalue import jsonable, plain
 from spanfold.semconv.dialect import Source
 from spanfold.semconv.dialects.common import COMMON, RESOURCE_KEYS
-from spanfold.semconv.fill import Filler, TextColumn
+from spanfold.semconv.fill import Filler
+from spanfold.semconv.fill_columns import TextColumn
 from spanfold.semconv.records import AttributeColumns, Record, Resource, json_text
 
 DIMENSIONS = ("service_name", "service_version", "environment", "project", "key_label", "session_id", "user_id")

@@ -41,7 +41,7 @@ def _unknown(ident: str) -> None:
         st.text("No stored call belongs to it. It may not have been folded yet, or its days were dropped by retention.")
         if ident:
             st.code(ident[:128], language=None)
-        if st.button("Open Conversations", type="primary"):
+        if st.button("Open Conversations"):
             shell.go("conversations")
 
 

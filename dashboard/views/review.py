@@ -116,7 +116,7 @@ def _empty(chosen: filter_bar.Selection, rule: str, candidates: Sequence[Row]) -
             f"Every trace of “{QUEUES[rule]}” in this range ({chosen.range_label.lower()}) has a decision, "
             "or somebody else is looking at it."
         )
-        st.button("Look again", key="look-again", type="primary", on_click=_forget)
+        st.button("Look again", key="look-again", on_click=_forget)
 
 
 def _deck(queue: Row, candidates: Sequence[Row], chosen: filter_bar.Selection, rule: str) -> None:
@@ -191,7 +191,10 @@ def _words(row: Row, ends: previews.Ends | None, opened: Sequence[str]) -> list[
     items = transcripts.of_call(given, None, prefix=prefix, opened=opened)
     if row["calls"] > 1:
         items.append(
-            {"type": "note", "text": f"{row['calls'] - 1} more calls between the question and the last answer"}
+            {
+                "type": "note",
+                "text": f"{formatting.plural(row['calls'] - 1, 'more call')} between the question and the last answer",
+            }
         )
     items += transcripts.of_call(None, ends.answer, prefix=f"{prefix}out.", opened=opened)
     if ends.answer is None:

@@ -46,7 +46,7 @@ def _unknown(trace_id: str) -> None:
             st.code(trace_id[:64], language=None)
         else:
             st.header("No trace is chosen", anchor=False)
-        if st.button("Open Traces", type="primary"):
+        if st.button("Open Traces"):
             shell.go("traces")
 
 

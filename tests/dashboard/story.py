@@ -88,7 +88,8 @@ def everything(start: int) -> list[bytes]:
     """OTLP requests of about two hours from `start` on."""
     lone = [
         chat(LONE + i, LONE + i, start=start + i * MINUTE, model="gpt-4o" if i % 3 else "gpt-4o-mini",
-             tokens=(100 + i, 10),              history=[message("user", f"Lone question {i}")], answer=[message("assistant", f"Lone answer {i}")])
+             tokens=(100 + i, 10),
+             history=[message("user", f"Lone question {i}")], answer=[message("assistant", f"Lone answer {i}")])
         for i in range(CHATS)
     ]  # fmt: skip
     orphans = [chat(ORPHAN, 301 + i, 399, start=start + MINUTE + i * SECOND) for i in range(2)]

@@ -152,6 +152,16 @@ def test_filters_live_in_the_url(page: Page, address: str) -> None:
     assert query(page)["q"] == ["s-agent"]
 
 
+def test_a_filter_is_chosen_in_the_bar(page: Page, address: str) -> None:
+    """A value picked in a filter's menu narrows the page and stands in the URL."""
+    visit(page, f"{address}/traces?range=6h")
+    page.get_by_role("button", name="Service", exact=True).first.click()
+    page.get_by_role("combobox", name="Service").click()
+    act(page, lambda: page.get_by_role("option", name="helper").click())
+    assert query(page) == {"range": ["6h"], "service": ["helper"]}
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
 def test_picks_survive_paging_and_are_decided_together(page: Page, address: str, data: Path) -> None:
     """Rows picked on two pages are flagged in one act with one comment (TB-061)."""
     visit(page, f"{address}/traces?range=6h&service=shop")

@@ -39,7 +39,7 @@ class Lake:
     contexts: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.keyring = Keyring.open(self.directory / "keys")
+        self.keyring = Keyring.open(self.directory)
         self.restart()
 
     def restart(self) -> None:

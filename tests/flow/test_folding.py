@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.flow.sending import NOON, SECOND, Product, batches, chat, logs, product, span, traces
+from tests.flow.sending import NOON, SECOND, batches, chat, logs, product, span, traces
 
 SUMS = "count(*), sum(input_tokens), sum(output_tokens), round(sum(cost), 12)"
 
@@ -69,7 +69,8 @@ def test_compaction_changes_no_number_and_leaves_few_files(tmp_path: Path) -> No
     checks = [
         f"SELECT {SUMS} FROM calls", "SELECT sum(calls), sum(cost) FROM rollup_daily",
         "SELECT count(*), count(DISTINCT message_id) FROM messages", "SELECT count(*) FROM span_messages",
-        "SELECT reason, count(*) FROM suppressed GROUP BY ALL", "SELECT sum(new_messages), sum(context_messages) FROM calls",
+        "SELECT reason, count(*) FROM suppressed GROUP BY ALL",
+        "SELECT sum(new_messages), sum(context_messages) FROM calls",
     ]  # fmt: skip
     with product(tmp_path) as p:
         history: list[Any] = []

@@ -267,7 +267,7 @@ def test_data_before_after_or_in_the_environment(tmp_path: Path) -> None:
 
 
 def test_backoff() -> None:
-    """The first three restarts are at once; then waits double to half a minute, or a quarter second for killed parts."""
+    """The first three restarts are at once; then waits double to half a minute; killed parts: a quarter second."""
     assert [backoff(n, 1) for n in range(1, 12)] == [0, 0, 0, 0.5, 1, 2, 4, 8, 16, 30, 30]
     assert [backoff(n, -9) for n in range(1, 8)] == [0, 0, 0, 0.25, 0.25, 0.25, 0.25]
 
