@@ -44,6 +44,17 @@ def filter_values() -> dict[str, list[str]]:
     return found
 
 
+@st.cache_data(ttl=2, show_spinner=False)
+def _status(data: str) -> dict[str, Any]:
+    return dict(backend().status())
+
+
+def status() -> dict[str, Any]:
+    """What `spanfold status --json` says, at most two seconds old."""
+    found: dict[str, Any] = _status(str(backend().data))
+    return found
+
+
 def version() -> str:
     """The newest snapshot's name. Raises NoSnapshot."""
     found: str = backend().reader.version

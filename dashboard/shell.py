@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +139,9 @@ def _age(version: str) -> None:
 
 def stale() -> None:
     """The banner, while the folder is far behind what was accepted."""
-    lag = float(_status().get("lag_seconds") or 0.0)
+    lag = float(answers.status().get("lag_seconds") or 0.0)
     if lag > states.STALE_SECONDS:
         states.stale_banner(lag)
-
-
-@st.cache_data(ttl=5, show_spinner=False)
-def _status() -> Mapping[str, Any]:
-    return backend().status()
 
 
 def sidebar(name: str) -> None:

@@ -172,7 +172,7 @@ def _attributes(record: Row, zone: str) -> None:
         if value is not None
     ]
     columns = (
-        grids.Column("Key", lambda r: r["key"], kind="mono"),
+        grids.Column("Key", lambda r: r["key"], kind="mono wrap"),
         grids.Column("Value", lambda r: _plain(r["value"]), kind="wrap"),
         grids.Column("Of", lambda r: grids.cell(r["where"], tone="soft")),
     )
@@ -270,7 +270,7 @@ def _cost(record: Row, zone: str) -> None:
     facts = [
         {"label": "Price row", "value": call["rate_id"] or formatting.DASH, "mono": True},
         {"label": "Match", "value": confidence},
-        {"label": "Usage", "value": call["usage_verdict"] or "not stated"},
+        {"label": "Usage", "value": _usage(call["usage_verdict"])},
     ]
     component("heading")(
         data={"title": "", "small": True, "pills": [], "facts": facts},
@@ -278,6 +278,20 @@ def _cost(record: Row, zone: str) -> None:
         on_go_change=ignore,
     )
     grids.sql_button("price_used", key="price-used", trace_id=record["trace_id"], span_id=record["span_id"])
+
+
+def _usage(verdict: str | None) -> str:
+    """How it is known what the token counts mean (semconv/usage.py), in words."""
+    if not verdict:
+        return "no token counts were sent"
+    source, _, way = verdict.partition(":")
+    known = {
+        "stated": "stated by the sender",
+        "known_emitter": "known of this instrumentation",
+        "proven": "proven by its sums",
+    }
+    counts = {"inclusive": ", input includes cached tokens", "exclusive": ", cached tokens come on top"}
+    return known.get(source, source.replace("_", " ")) + counts.get(way, "")
 
 
 def _raw(record: Row, zone: str) -> None:

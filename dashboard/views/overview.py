@@ -255,7 +255,7 @@ def _needs_you(chosen: filter_bar.Selection, current: Row) -> None:
 
 
 def _from_status() -> list[Row]:
-    status = backend().status()
+    status = answers.status()
     found = [
         {"what": stage.capitalize(), "tone": "bad", "text": str(error["last"]), "go": "quality"}
         for stage, error in (status.get("errors") or {}).items()

@@ -8,7 +8,6 @@ from typing import Any
 import streamlit as st
 
 from spanfold.dashboard import answers, filter_bar, formatting, grids, shell, states
-from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component
 
 Row = dict[str, Any]
@@ -48,7 +47,7 @@ def page() -> None:
         st.title("Data quality", anchor=False, width="content")
         st.space("stretch")
         grids.sql_button("quality_totals", key="quality-totals", filters=chosen.filters)
-    status = backend().status()
+    status = answers.status()
     _tiles(chosen, status)
     _problems(status)
     _table(chosen)
