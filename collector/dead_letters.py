@@ -14,6 +14,8 @@ from spanfold.collector.segments import JournalRecord, Position
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.manifest import write_durably
 
+NOTE_FORMAT = 1
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -42,7 +44,7 @@ class DeadLetters:
         body = AESGCM(key.key).encrypt(nonce, record.body, stem.encode())
         write_durably(self._directory / f"{stem}.bin", key.id.to_bytes(4, "big") + body, sync_directory=False)
         note = {
-            "signal": record.signal, "tenant": record.tenant, "key_label": record.key_label,
+            "format": NOTE_FORMAT, "signal": record.signal, "tenant": record.tenant, "key_label": record.key_label,
             "received_ns": record.received_ns, "segment": position.segment, "offset": position.offset,
             "error": _described(error), "set_aside_ns": time.time_ns(),
         }  # fmt: skip

@@ -65,10 +65,13 @@ def due(manifest: Manifest, *, everything: bool = False) -> list[Merge]:
 
 
 def merge(lake: Lake, work: Merge) -> FileEntry:
-    """Writes the merged file; the caller commits it in place of the old ones."""
+    """Prepares the merged file, from any thread; the caller adopts it and commits it in place of the old ones.
+
+    Raises FileDamaged, naming the file, when one of them is not what was written.
+    """
     tables = [read_table(lake.data, file) for file in work.files]
     rows = merged_rows(work.table, pa.concat_tables([t.cast(TABLES[work.table]) for t in tables]))
-    return lake.write(work.table, work.day, rows, level=work.level)
+    return lake.prepare(work.table, work.day, rows, level=work.level)
 
 
 def merged_rows(table: str, rows: pa.Table) -> pa.Table:

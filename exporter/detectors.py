@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from spanfold.exporter.errors import RuleInvalid
 from spanfold.exporter.phone_numbers import phone
 
-CONTEXT = 48
+CONTEXT = 64
 Detector = Callable[[str, str, str], list[tuple[int, int]]]
 ENTRY_POINTS = "spanfold.detectors"
 
@@ -24,7 +24,8 @@ _TOKEN_TAIL, _TOKEN_HEAD = re.compile(r"[0-9A-Za-z-]*\Z"), re.compile(r"[0-9A-Za
 _DIGITS = re.compile(r"\d+")
 _GOES_ON_BEFORE, _GOES_ON_AFTER = re.compile(r"[0-9A-Za-z]\Z|\d[.\-]\Z"), re.compile(r"[0-9A-Za-z]|\.\d")
 _CARD_WORDS = re.compile(
-    r"card|credit|debit|visa|master|maestro|amex|payment|\bpan\b|\bcc\b|billing|carte|karte|tarjeta", re.I
+    r"card|credit|debit|visa|master|maestro|amex|payment|\bpan\b|\bcc\b|billing|carte|karte|tarjeta|charge|atm\b|cvv",
+    re.I,
 )
 _SSN_WORDS = re.compile(r"ssn|social.?sec|\bsin\b|tax.?id|\bitin\b", re.I)
 _ADDRESS_WORDS = re.compile(r"\bip|addr|host|client|server|dns|from|peer|://\Z", re.I)

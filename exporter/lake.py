@@ -11,6 +11,7 @@ import datetime as dt
 import fcntl
 import os
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -89,6 +90,24 @@ class Lake:
             )
             for (table, day, rows), target, (size, checksum) in zip(parts, targets, written, strict=True)
         ]  # fmt: skip
+
+    def prepare(self, table: str, day: dt.date, rows: pa.Table, *, level: int) -> FileEntry:
+        """Writes a file beside its name, from any thread; `adopt` makes it part of the next commit."""
+        path = f"lake/{table}/gen={self.manifest.generation}/date={day.isoformat()}/m{uuid.uuid4().hex}.parquet"
+        target = self.data / path
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        size, checksum = _write_parquet(target.with_suffix(".tmp"), table, rows, level)
+        return FileEntry(
+            table=table, date=day.isoformat(), path=path, rows=rows.num_rows, bytes=size, checksum=checksum,
+            level=level, created=0,
+        )  # fmt: skip
+
+    def adopt(self, entry: FileEntry) -> FileEntry:
+        """Takes a prepared file into the next commit."""
+        target = self.data / entry.path
+        self._unsynced.append(target)
+        self._touched |= {target.parent, target.parent.parent, target.parent.parent.parent}
+        return replace(entry, created=self.manifest.version + 1)
 
     def _target(self, table: str, day: dt.date) -> Path:
         self._sequence += 1

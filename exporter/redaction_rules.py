@@ -93,7 +93,7 @@ BUILT_IN: tuple[Rule, ...] = (
     Rule("card", r"\d(?:[ \-]?\d){11,30}", "luhn", "[CARD]"),
     Rule("ssn", r"\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|\d{9}", "ssn", "[SSN]"),
     Rule("ipv4", r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", "ip", "[IP]"),
-    Rule("ipv6", r"(?i:\b(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7})", "ip", "[IP]"),
+    Rule("ipv6", r"(?i:\b(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7}))", "ip", "[IP]"),
     Rule(
         "email",
         r"[\p{Latin}0-9._%+'\-]+@(?:[\p{Latin}\p{Cyrillic}0-9\-]+\.)+"
@@ -118,9 +118,12 @@ _START = r"(?:(?:^|[^0-9])\.|^|[^0-9A-Za-z.]|\\[nrt])"  # of a number: not insid
 _SEPARATOR = rf"(?:{_BREAK}[ \-]{_BREAK}|\\+[nr])"
 _STRONG_PHONE_WORDS = (
     r"phone|\btel\b|_tel\b|mobile|\bfax|whatsapp|\bsms|msisdn|hotline|t[eé]l[eé]f|handynummer|电话|手机|電話"
-    r"|\b(?:call|reach|contact|ring) (?:me|us|him|her|them|you)\b|\bdial\b"
+    r"|\b(?:call|reach|contact|ring) (?:me|us|him|her|them|you)\b|\bdial\b|\ba call (?:at|on)\b"
+    r"|\b(?:my|your|his|her|our|contact|new|home|work|office) number"
 )
-_WEAK_PHONE_WORDS = r"\b(?:call|reach|ring|dial|contact|text me|answering|cell|number|pager)\b"
+_WEAK_PHONE_WORDS = (
+    r"\b(?:call|reach|ring|dial|contact|text me|answering|cell|number|pager|(?:reached|available|message) (?:at|on))\b"
+)
 _GROUPED_DIGITS = r"\d{1,5}\)?[ \-./]{1,2}\(?\d{2}"
 SEVEN_DIGITS = rf"{_START}\d(?:{_PHONE_GAP}\d){{6}}"
 NUMBERS = frozenset({"card", "ssn", "phone"})
@@ -164,14 +167,14 @@ PREFILTERS: dict[str, str] = {
         r"|(?i:ssn|social|itin|tax)\D*\d{9}"
     ),
     "ipv4": r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d",
-    "ipv6": r"(?i:[23][0-9a-f]{3}|f[cde][0-9a-f]{2}):[0-9a-f]{0,4}:",
+    "ipv6": r"(?i:(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2}):[0-9a-f]{0,4}:|(?:[0-9a-f]{1,4}:){7}[0-9a-f])",
     "email": rf"[\p{{Latin}}0-9._%+'\-]{_BREAK}@(?:[\p{{Latin}}\p{{Cyrillic}}0-9.\\\-]|[\r\n])+\.",
     "phone": (
         rf"\+{_BREAK}\d(?:{_PHONE_GAP}\d){{6}}|{_START}(?:1[ .\-])?\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
-        rf"|\([2-9]{_BREAK}\d{_BREAK}\d{_BREAK}\)"
+        rf"|\(\d{_BREAK}\d{_BREAK}(?:\d{_BREAK}){{0,2}}\)[ \-]?{_BREAK}\d"
         rf"|{_START}(?:(?:00|011[ \-])[1-9]\d{{0,2}}[ \-.]\d|0[1-9]\d{{1,3}}\)? \d{{2,4}} \d{{2,4}})"
         rf"|(?i:{_STRONG_PHONE_WORDS})\D*\d(?:{_PHONE_GAP}\d){{6}}|(?i:{_WEAK_PHONE_WORDS})[^0-9\n]*{_GROUPED_DIGITS}"
-        rf"|{_START}\d(?:{_PHONE_GAP}\d){{6,}}[ \-]{{0,2}}\(?(?i:fax|mobile|phone|tel|office|home|work|cell|direct)"
+        rf"|{_START}\d(?:{_PHONE_GAP}\d){{6,}}[ \-]{{0,2}}\(?(?i:fax|mobile|phone|tel|office|home|work|cell|direct|is )"
     ),
 }  # fmt: skip
 

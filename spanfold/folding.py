@@ -11,10 +11,8 @@ import gc
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -29,23 +27,23 @@ from spanfold.analytics.views import read_sql
 from spanfold.collector.dead_letters import DeadLetters
 from spanfold.collector.journal_reader import JournalReader, trim
 from spanfold.collector.pipeline import Batch, Entry, Pipeline
+from spanfold.collector.quality import quality_tables
 from spanfold.collector.segments import Position
 from spanfold.exporter import compact, repack
+from spanfold.exporter.errors import FileDamaged
 from spanfold.exporter.fold import Place
 from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.lake import Lake
-from spanfold.exporter.manifest import write_durably
+from spanfold.exporter.manifest import FileEntry, write_durably
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
 from spanfold.exporter.retention import expired
-from spanfold.semconv.schema import QUALITY
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 
 KINDS = ("spans", "logs", "metrics")  # what has identities
 PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
-MERGES_A_STEP = 4
 _GC_THRESHOLDS = (
     100_000,
     50,
@@ -72,18 +70,20 @@ class Folding:
         self._roll_up = RollUp(self._book)
         self._deriver = Deriver(self._stored.traces, self._roll_up)
         self._publisher = Publisher(settings.data)
-        self._copies = StateCopies(settings.data, self._state)
         runs = {kind: IdentityRuns(settings.data, self.lake.manifest.runs.get(kind, ())) for kind in KINDS}
         self._pipeline = Pipeline(
             self._keyring, settings.content, self._redactor, runs, self._places, self._set_aside,
             quiet_seconds=settings.quiet_seconds,
         )  # fmt: skip
         self._redactors: dict[str, Redactor] = {}
-        self._published = (-1, 0, "")  # manifest version, identity of the state copies, version of the price book
+        self._published: tuple[int, tuple[int, ...], str] = (-1, (), "")  # manifest, state copies, price book
         self._published_at = 0.0
         self._position = Position(*self.lake.manifest.journal)
         self._flushed: str | None = None
         self._compacted: str | None = None
+        self._merger = ThreadPoolExecutor(1)
+        self._merging: tuple[compact.Merge, Future[FileEntry]] | None = None
+        self._damaged: dict[tuple[FileEntry, ...], str] = {}  # merges that a damaged file forbids, and why
         self._marker = settings.data / "run" / "folding.json"
         self._relearn()
 
@@ -113,7 +113,7 @@ class Folding:
             for table, days in derived.tables.items():
                 batch.tables[table] = days
             batch.counters["calls"] += derived.calls
-        batch.tables["quality"] = _quality_tables(batch.quality)
+        batch.tables["quality"] = quality_tables(batch.quality)
         files = self.lake.write_many(
             [(table, day, rows) for table, days in batch.tables.items() for day, rows in days.items() if rows.num_rows]
         )
@@ -136,44 +136,58 @@ class Folding:
 
     def publish(self) -> None:
         """Makes the newest manifest readable, unless it is already."""
-        copies = self._copies.current()
-        if self._published != (self.lake.manifest.version, id(copies), self._book.version):
+        copies = self._state.copies()
+        now = (self.lake.manifest.version, tuple(map(id, copies.values())), self._book.version)
+        if now != self._published:
             models = self._roll_up.take_models() if self._published[0] >= 0 else None
             self._publisher.publish(self.lake.manifest, self._book, copies, models=models)
-            self._published = (self.lake.manifest.version, id(copies), self._book.version)
-            self._published_at = time.monotonic()
+            self._published, self._published_at = now, time.monotonic()
 
     # ---- housekeeping ---------------------------------------------------------------------------------------------
-    def compact(self, *, everything: bool = False) -> int:
-        """Makes some of the merges that are due (all of them with `everything`). Gives their number."""
-        made = 0
-        for work in compact.due(self.lake.manifest, everything=everything):
-            entry = compact.merge(self.lake, work)
-            self.lake.commit([entry], removed=[f.path for f in work.files])
-            made += 1
-            if made >= MERGES_A_STEP and not everything:
-                break
-        if everything:
-            for day in repack.days_to_repack(self.lake):
-                work_ = repack.repack(self.lake, self._keyring, self._settings.content, day)
-                self.lake.commit(work_.added, removed=work_.removed)
-                made += 1
-        return made
+    def merge_some(self) -> None:
+        """Merges small files beside the folding, one group at a time; a finished merge is committed here."""
+        if self._merging is not None:
+            if not self._merging[1].done():
+                return
+            self._settle_merge()
+        work = next((w for w in compact.due(self.lake.manifest) if not self._is_damaged(w)), None)
+        if work is not None:
+            self._merging = (work, self._merger.submit(compact.merge, self.lake, work))
+
+    def compact_everything(self) -> None:
+        """Every table and day into as few files as may be, words repacked."""
+        self._settle_merge()
+        for work in compact.due(self.lake.manifest, everything=True):
+            self._commit_merge(work, compact.merge(self.lake, work))
+        for day in repack.days_to_repack(self.lake):
+            packed = repack.repack(self.lake, self._keyring, self._settings.content, day)
+            self.lake.commit(packed.added, removed=packed.removed)
+
+    def _settle_merge(self) -> None:
+        """Commits the merge that is under way, when it is done. A damaged file stays, named in the status."""
+        if self._merging is None:
+            return
+        work, merging = self._merging
+        self._merging = None
+        try:
+            self._commit_merge(work, merging.result())
+        except FileDamaged as error:
+            self._damaged[work.files] = str(error)
+
+    def _commit_merge(self, work: compact.Merge, merged: FileEntry) -> None:
+        self.lake.commit([self.lake.adopt(merged)], removed=[f.path for f in work.files])
+
+    def _is_damaged(self, work: compact.Merge) -> bool:
+        return work.files in self._damaged
 
     def compact_if_asked(self) -> None:
         """Answers `spanfold compact --all`."""
         request = self._request("compact", self._compacted)
         if request is not None:
-            self.compact(everything=True)
+            self.compact_everything()
             self.publish()
             self._compacted = request["token"]
             self._write_status(self._position, idle=True)
-
-    def crowded(self) -> bool:
-        """Is there more to merge than may wait for an idle moment?"""
-        return len(self.lake.manifest.files) > 0 and any(
-            len(m.files) >= 2 * compact.FAN_IN for m in compact.due(self.lake.manifest)
-        )
 
     def trim_journal(self) -> None:
         """Forgets journal segments that are folded and older than the window."""
@@ -196,6 +210,7 @@ class Folding:
 
     def rebuild_rollups(self) -> None:
         """Computes every rollup row from the stored calls; what the deltas had added up to is replaced."""
+        self._settle_merge()
         manifest = self.lake.manifest
         added = []
         with duckdb.connect(str(self._settings.data / "spanfold.duckdb"), read_only=True) as snapshot:
@@ -209,6 +224,7 @@ class Folding:
         """Drops the days that are over their time. Gives the number of files."""
         if self._settings.retention_days is None:
             return 0
+        self._settle_merge()
         gone = expired(self.lake.manifest, self._settings.retention_days, dt.datetime.now(dt.UTC).date())
         if gone:
             self.lake.commit([], removed=[f.path for f in gone], counters={"expired_files": len(gone)})
@@ -216,6 +232,7 @@ class Folding:
 
     def close(self) -> None:
         self._reading.shutdown()
+        self._merger.shutdown()
         self._reader.close()
         self._publisher.close()
         self._state.close()
@@ -316,26 +333,11 @@ class Folding:
             "compacted": self._compacted,
             "counters": dict(manifest.counters),
             "files": len(manifest.files),
+            "damaged_files": sorted(set(self._damaged.values())),
             "dead_letters": len(self._dead.list()),
             "idle": idle,
         }
         write_durably(self._settings.data / "run" / "folder.json", json.dumps(status).encode(), sync_directory=False)
-
-
-class StateCopies:
-    """The snapshot's copies of control-plane tables, read again only when the store has changed."""
-
-    def __init__(self, data: Path, state: StateStore) -> None:
-        self._files = [data / "state.db", data / "state.db-wal"]
-        self._state = state
-        self._seen: list[tuple[int, int]] | None = None
-        self._copies: dict[str, pa.Table] = {}
-
-    def current(self) -> dict[str, pa.Table]:
-        seen = [(s.st_mtime_ns, s.st_size) for f in self._files if f.exists() for s in [f.stat()]]
-        if seen != self._seen:
-            self._seen, self._copies = seen, self._state.copies()
-        return self._copies
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -347,8 +349,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
         trimmed = 0.0
         while not stop.is_set():
             began = time.monotonic()
-            if not folding.step() or folding.crowded():
-                folding.compact()
+            folding.step()
+            folding.merge_some()
             folding.compact_if_asked()
             if began - trimmed > 10:
                 folding.trim_journal()
@@ -371,34 +373,17 @@ def fold_to_end(settings: Settings) -> None:
         folding.close()
 
 
-def compact_all(settings: Settings) -> int:
+def compact_all(settings: Settings) -> None:
     """Compacts everything now. Raises LakeLocked while another process folds."""
     folding = Folding(settings)
     try:
-        made = folding.compact(everything=True)
+        folding.compact_everything()
         folding.publish()
     finally:
         folding.close()
-    return made
 
 
 def _distinct(fresh: Identities, runs: IdentityRuns) -> Identities:
     """Leaves out what the runs hold already (the marks of traces come again with every chunk)."""
     known, _ = runs.find(fresh)
     return fresh.take(~known)
-
-
-def _quality_tables(counts: Counter[tuple[str, ...]]) -> dict[dt.date, pa.Table]:
-    if not counts:
-        return {}
-    now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    merged: dict[tuple[str, ...], dict[str, Any]] = {}
-    for (tenant, service, scope, kind, detail, trace_id, span_id), count in counts.items():
-        row = merged.setdefault(
-            (tenant, service, scope, kind, detail),
-            {"tenant": tenant, "service_name": service or None, "scope_name": scope or None, "kind": kind,
-             "detail": detail or None, "count": 0, "example_trace_id": trace_id or None,
-             "example_span_id": span_id or None, "first_seen": now},
-        )  # fmt: skip
-        row["count"] += count
-    return {now.date(): pa.Table.from_pylist(list(merged.values()), schema=QUALITY)}

@@ -82,7 +82,7 @@ def test_compaction_changes_no_number_and_leaves_few_files(tmp_path: Path) -> No
             p.fold()
             history = [*history, answer]
         before = [p.query(check) for check in checks]
-        p.folding.compact(everything=True)
+        p.folding.compact_everything()
         p.folding.publish()
         assert before == [p.query(check) for check in checks]
         files = p.folding.lake.manifest.files
