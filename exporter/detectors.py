@@ -156,8 +156,8 @@ def ip_address(value: str, before: str, after: str) -> list[tuple[int, int]]:
             return []
         if len(text) == 7 and not _ADDRESS_WORDS.search(before):
             return []  # 7.9.2.2 is a section more often than a host
-    elif re.search(r"[\w:.]\Z", before) or re.match(r"[\w:]", after):
-        return []
+    elif re.search(r"[\w:.]\Z", before) or re.match(r"[\w:]", after) or max(map(len, text.split(":"))) < 3:
+        return []  # the last: pairs of digits are a time or a fingerprint
     return [(0, len(text))]
 
 

@@ -24,7 +24,8 @@ _STRONG_BEFORE = re.compile(
     re.I,
 )
 _WEAK_BEFORE = re.compile(
-    r"\b(?:call|reach|ring|dial|contact|text me|answering|cell|number|pager|(?:reached|available|message) (?:at|on))\b(?!\s*\()[^\d\n]{0,24}\Z",
+    r"\b(?:call|reach|ring|dial|contact|text me|answering|cell|number|pager|(?:reached|available|message) (?:at|on))\b"
+    r"(?!\s*\()[^\d\n]{0,24}\Z",
     re.I,
 )
 _STRONG_AFTER = re.compile(r"[ \-]{0,2}\(?(?:fax|mobile|phone|tel|telephone)\b", re.I)

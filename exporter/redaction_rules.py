@@ -93,7 +93,11 @@ BUILT_IN: tuple[Rule, ...] = (
     Rule("card", r"\d(?:[ \-]?\d){11,30}", "luhn", "[CARD]"),
     Rule("ssn", r"\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|\d{9}", "ssn", "[SSN]"),
     Rule("ipv4", r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", "ip", "[IP]"),
-    Rule("ipv6", r"(?i:\b(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7}))", "ip", "[IP]"),
+    Rule(
+        "ipv6",
+        r"(?i:\b(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7}))",
+        "ip", "[IP]",
+    ),
     Rule(
         "email",
         r"[\p{Latin}0-9._%+'\-]+@(?:[\p{Latin}\p{Cyrillic}0-9\-]+\.)+"
@@ -114,6 +118,7 @@ def _spread(literal: str) -> str:
 
 _GAP = r"(?:[ \t\r\n\-]|\\+[nr]){0,3}"  # between digits of a number, split over lines or not
 _PHONE_GAP = r"(?:[ \t\r\n\-./()]|\\+[nr]){0,3}"
+_WORD_START = r"(?:^|[^0-9A-Za-z]|\\[nrt])"
 _START = r"(?:(?:^|[^0-9])\.|^|[^0-9A-Za-z.]|\\[nrt])"  # of a number: not inside a hex id or a decimal
 _SEPARATOR = rf"(?:{_BREAK}[ \-]{_BREAK}|\\+[nr])"
 _STRONG_PHONE_WORDS = (
@@ -158,8 +163,8 @@ PREFILTERS: dict[str, str] = {
         rf"(?i:{_SECRET_KEYS}|token)\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?[^\s\"'`,;&)}}\]<>\\]{{6}}"
     ),
     "iban": (
-        rf"{_START}(?i:{_IBAN_COUNTRIES}){_GAP}\d{_GAP}\d(?:{_GAP}[A-Za-z0-9]){{11}}"
-        rf"|{_START}(?i:A[DE]|B[AE]|DE|EE)(?:{_GAP}\d){{10}}"
+        rf"{_WORD_START}(?i:{_IBAN_COUNTRIES}){_GAP}\d{_GAP}\d(?:{_GAP}[A-Za-z0-9]){{11}}"
+        rf"|{_WORD_START}(?i:A[DE]|B[AE]|DE|EE)(?:{_GAP}\d){{10}}"
     ),
     "card": rf"{_START}(?:[4-6](?:{_GAP}\d){{11}}|(?:[23]|1{_GAP}8|8)(?:{_GAP}\d){{13}})",
     "ssn": (

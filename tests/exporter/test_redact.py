@@ -214,8 +214,8 @@ def test_json_values_keep_their_shape(value: Any) -> None:
     once, _ = REDACTOR.value(value)
     assert shape(once) == shape(value)
     assert REDACTOR.value(once) == (once, {})
-    text, _ = REDACTOR.text(json.dumps(value))
-    assert shape(json.loads(text)) == shape(json.loads(json.dumps(value)))
+    text, _ = REDACTOR.text(json.dumps([value]))  # a bare number is a text as any other
+    assert shape(json.loads(text)) == shape(json.loads(json.dumps([value])))
 
 
 @settings(max_examples=300, deadline=None)
