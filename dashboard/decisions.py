@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
 
 from spanfold.dashboard import formatting
 from spanfold.dashboard.backend import backend
@@ -16,6 +16,7 @@ from spanfold.state.reviews import Review, RevisionConflict
 from spanfold.state.targets import Target
 
 log = logging.getLogger(__name__)
+_FAILURES = (StateError, SQLAlchemyError)
 VERBS = {"approved": "Approve", "flagged": "Flag", "rejected": "Reject", "unreviewed": "Reopen"}
 
 
@@ -24,13 +25,17 @@ def live(targets: Iterable[Target]) -> dict[Target, Review]:
     return backend().state.reviews.get(targets)
 
 
-def decide_all(targets: Iterable[Target], state: str, comment: str = "") -> None:
-    """One act on many targets: one transaction, a line of the trail for each."""
+def decide_all(targets: Iterable[Target], state: str, comment: str = "") -> bool:
+    """One act on many targets: one transaction, a line of the trail for each. Says whether it was stored."""
     wanted = list(targets)
-    backend().state.reviews.decide(
-        wanted, state, who=backend().reviewer, comment=comment.strip() or None, batch_id=secrets.token_hex(16)
-    )
+    try:
+        backend().state.reviews.decide(wanted, state, who=backend().reviewer, comment=comment.strip() or None)
+    except _FAILURES as error:
+        log.error("decision not stored", exc_info=error)
+        st.toast("Not saved: the review store did not answer. Nothing was changed.", icon=":material/error:")
+        return False
     st.toast(f"{state.capitalize()}: {formatting.plural(len(wanted), 'trace')}")
+    return True
 
 
 def store_log(key: str, targets: Mapping[str, Target]) -> None:
@@ -51,7 +56,7 @@ def store_log(key: str, targets: Mapping[str, Target]) -> None:
             continue
         try:
             _store(key, told["run"], entry, targets)
-        except StateError as error:
+        except _FAILURES as error:
             log.error("decision not stored", exc_info=error)
             st.session_state[f"problem-{key}"] = "Not saved: the review store did not answer. It is tried again."
             return

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import streamlit as st
 
-from spanfold.dashboard import answers, filter_bar
+from spanfold.dashboard import answers, filter_bar, shell
 from spanfold.dashboard.components.parts import component, ignore
 
 Row = dict[str, Any]
@@ -39,6 +40,15 @@ def cell(text: object, **looks: object) -> Row:
 def filter_cell(facet: str, value: str | None, **looks: object) -> Row | None:
     """A cell whose click filters by its value."""
     return None if value is None else cell(value, filter=[facet, value], **looks)
+
+
+def traces_cell(text: str, facet: str, value: str | None, **looks: object) -> Row:
+    """A number whose click shows the traces behind it: those with this value."""
+    if value is None:
+        return cell(text, **looks)
+    return cell(
+        text, go={"page": "traces", "facet": facet, "value": value}, href=f"traces?{facet}={quote(value)}", **looks
+    )
 
 
 def names_cell(names: Sequence[str] | None, facet: str | None = None) -> Row | None:
@@ -107,12 +117,19 @@ def draw(
         if chosen:
             filter_bar.add(chosen[0], chosen[1])
 
+    def went() -> None:
+        goal = st.session_state[key].get("go")
+        if isinstance(goal, dict):
+            filter_bar.add(goal["facet"], goal["value"])
+
     result = component("grid")(
         data=data, key=key, on_picks_change=ignore, on_log_change=on_log or ignore, on_open_change=ignore,
-        on_go_change=ignore, on_filter_change=filtered,
+        on_go_change=went, on_filter_change=filtered,
     )  # fmt: skip
     told = result.picks or {}
     picks = told["ids"] if told and told.get("stamp") == options.get("stamp") else options.get("picked", [])
+    if isinstance(result.go, dict):
+        shell.go(result.go["page"])
     return Done(list(picks), result.open, result.go)
 
 

@@ -98,7 +98,10 @@ def run(settings: Settings) -> None:
     from spanfold.dashboard import backend, theme
 
     backend.install(open_backend(settings))
-    app = st.App(APP, routes=api_routes(settings), middleware=[Middleware(SecurityHeaders)], lifespan=_lifespan)
+    app = st.App(
+        APP, routes=api_routes(settings), middleware=[Middleware(SecurityHeaders)], lifespan=_lifespan,
+        on_script_error=_show,
+    )  # fmt: skip
     app.run(config=theme.server_options(settings.host, settings.dashboard_port))
 
 
@@ -109,6 +112,14 @@ async def _lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
 
     threading.Thread(target=warm, name="warm", daemon=True).start()
     yield {}
+
+
+def _show(error: Exception) -> bool:
+    """What a callback or the frame itself raises: one card with an id, as for a page."""
+    from spanfold.dashboard.states import error_card
+
+    error_card(error)
+    return True
 
 
 def _reviewer() -> str:

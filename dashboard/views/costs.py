@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def page() -> None:
         return
     _chart(chosen, by)
     _table(chosen, rows, by)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([4, 5], gap="medium")
     with left:
         _unpriced(chosen)
     with right:
@@ -90,7 +91,11 @@ def _table(chosen: filter_bar.Selection, rows: Sequence[Row], by: str) -> None:
         grids.Column(
             "Share", lambda r: _share(r["cost"] / total if total and r["cost"] is not None else None), align="right"
         ),
-        grids.Column("Calls", lambda r: grids.cell(formatting.count(r["calls"]), v=r["calls"]), align="right"),
+        grids.Column(
+            "Calls",
+            lambda r: grids.traces_cell(formatting.count(r["calls"]), FACETS[by], r["key"], v=r["calls"]),
+            align="right",
+        ),
         grids.Column(
             "Per call", lambda r: grids.cell(formatting.money(r["cost_per_call"]), v=r["cost_per_call"]), align="right"
         ),
@@ -137,7 +142,11 @@ def _unpriced(chosen: filter_bar.Selection) -> None:
                 or grids.cell(charts.UNKNOWN, sub=r["provider"])
             ),
         ),
-        grids.Column("Calls", lambda r: grids.cell(formatting.count(r["calls"]), v=r["calls"]), align="right"),
+        grids.Column(
+            "Calls",
+            lambda r: grids.traces_cell(formatting.count(r["calls"]), "model", r["model"], v=r["calls"]),
+            align="right",
+        ),
         grids.Column("Tokens in", lambda r: _tokens(r["input_tokens"]), align="right"),
         grids.Column("Out", lambda r: _tokens(r["output_tokens"]), align="right"),
         grids.Column("Nearest known", lambda r: r["suggestion"]),
@@ -162,20 +171,22 @@ def _prices(rows: Sequence[Row]) -> None:
     columns = (
         grids.Column("Model", lambda r: grids.cell(r["model"], sub=r["provider"])),
         grids.Column("Tier", lambda r: _tier(r)),
-        grids.Column(
-            "Input", lambda r: grids.cell(formatting.rate(r["uncached_input"]), v=r["uncached_input"]), align="right"
-        ),
-        grids.Column(
-            "Cached", lambda r: grids.cell(formatting.rate(r["cache_read"]), v=r["cache_read"]), align="right"
-        ),
-        grids.Column(
-            "Output", lambda r: grids.cell(formatting.rate(r["text_output"]), v=r["text_output"]), align="right"
-        ),
-        grids.Column("From", lambda r: f"{r['valid_from']:%d %b %Y}" if r["valid_from"] else "always"),
+        grids.Column("Input", lambda r: grids.cell(_rate(r["uncached_input"]), v=r["uncached_input"]), align="right"),
+        grids.Column("Cached", lambda r: grids.cell(_rate(r["cache_read"]), v=r["cache_read"]), align="right"),
+        grids.Column("Output", lambda r: grids.cell(_rate(r["text_output"]), v=r["text_output"]), align="right"),
+        grids.Column("From", lambda r: _since(r["valid_from"])),
     )
     grids.draw(
         "prices", columns, found, row_id=lambda r: f"{r['rate_id']}", sortable=True, foot="USD per million tokens"
     )
+
+
+def _rate(per_token: float | None) -> str:
+    return formatting.rate(per_token).removesuffix(" / M")
+
+
+def _since(moment: dt.datetime | None) -> str:
+    return "always" if moment is None or moment.year < 1971 else f"{moment:%d %b %Y}"
 
 
 def _tier(row: Row) -> str:

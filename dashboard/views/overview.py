@@ -211,7 +211,11 @@ def _movers(chosen: filter_bar.Selection) -> None:
         grids.Column(
             "Before", lambda r: grids.cell(formatting.money(r["previous_cost"]), v=r["previous_cost"]), align="right"
         ),
-        grids.Column("Calls", lambda r: grids.cell(formatting.count(r["calls"]), v=r["calls"]), align="right"),
+        grids.Column(
+            "Calls",
+            lambda r: grids.traces_cell(formatting.count(r["calls"]), by, r["key"], v=r["calls"]),
+            align="right",
+        ),
     )
     grids.draw("movers", columns, rows, row_id=lambda r: r["key"] or "", sortable=True)
 

@@ -21,7 +21,7 @@ ADVICE = {  # kind -> (in words, tone, what to do)
     "missing_usage": (
         "No token counts",
         "warn",
-        "Switch usage on in the instrumentation (streams: include_usage), else cost is unknown.",
+        "Failed calls have none. Else switch usage on in the instrumentation (streams: include_usage).",
     ),
     "orphan": ("Parent not received", "info", "Export the parent's service too, or keep whole traces when sampling."),
     "duplicate_span": ("Sent twice", "", "Nothing: counted once. Many of them mean a retrying exporter."),

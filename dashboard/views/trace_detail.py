@@ -124,8 +124,8 @@ def _review(row: Row, zone: str) -> None:
 
 
 def _decide(target: Target, state: str, comment: str) -> None:
-    decisions.decide_all([target], state, comment)
-    st.session_state["trace-comment"] = ""
+    if decisions.decide_all([target], state, comment):
+        st.session_state["trace-comment"] = ""
 
 
 def _spans(row: Row, spans: list[Row], zone: str) -> None:

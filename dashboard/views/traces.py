@@ -158,9 +158,9 @@ def _pick_bar(chosen: filter_bar.Selection, picks: dict[str, Target], total: int
 
 
 def _decide(state: str, picks: dict[str, Target], comment: str) -> None:
-    decisions.decide_all(picks.values(), state, comment)
-    st.session_state["bulk-comment"] = ""
-    _clear(picks)
+    if decisions.decide_all(picks.values(), state, comment):
+        st.session_state["bulk-comment"] = ""
+        _clear(picks)
 
 
 def _pick_all(chosen: filter_bar.Selection, picks: dict[str, Target]) -> None:

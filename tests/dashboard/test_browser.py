@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +132,8 @@ def test_rows_open_and_escape_returns(page: Page, address: str) -> None:
     page.get_by_role("link", name="invoke_agent helper").click()
     expect(page.get_by_role("tree")).to_be_visible()
     assert query(page)["trace"] == [story.hex_trace(story.AGENT)]
+    settled(page)
+    page.wait_for_timeout(500)  # the key listener is the last thing on the page
     page.keyboard.press("Escape")
     expect(page.get_by_role("link", name="invoke_agent helper")).to_be_visible()
     assert query(page) == {"range": ["6h"], "service": ["helper"]}
@@ -295,6 +299,20 @@ def ask(address: str, path: str, headers: dict[str, str] | None = None) -> http.
         return answer
 
 
+def test_numbers_lead_to_their_rows(page: Page, address: str) -> None:
+    """The calls of a model open the traces of that model; a tile opens what it counts."""
+    visit(page, f"{address}/costs?range=6h")
+    row = page.locator("tr", has=page.get_by_role("button", name="house-model-7")).first
+    row.get_by_role("link", name="1", exact=True).click()
+    expect(page.get_by_role("heading", name="Traces", exact=True)).to_be_visible()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert query(page) == {"range": ["6h"], "model": ["house-model-7"]}
+    visit(page, f"{address}/?range=6h")
+    page.locator("[data-tile='Error rate']").click()
+    expect(page.get_by_role("heading", name="Traces", exact=True)).to_be_visible()
+    assert query(page)["status"] == ["error"]
+
+
 def test_sql_is_shown_to_copy(page: Page, address: str) -> None:
     """Every group of numbers has its SQL one press away."""
     visit(page, f"{address}/?range=6h")
@@ -322,6 +340,25 @@ def test_first_span_replaces_the_welcome(browser: BrowserContext, tmp_path: Path
             running.send(traces([chat(1, 1, start=time.time_ns() - SECOND)], service="first"))
             running.fold()
         expect(tab.get_by_role("heading", name="Overview")).to_be_visible()
+        tab.close()
+
+
+def test_a_failure_in_the_middle_is_a_card(browser: BrowserContext, data: Path, tmp_path: Path) -> None:
+    """When a click fails below the screens, the person sees one card with an id; the log holds the rest."""
+    folder, log = tmp_path / "data", tmp_path / "log"
+    shutil.copytree(data, folder)
+    with serving(folder, log) as url:
+        tab = browser.new_page()
+        visit(tab, f"{url}/traces?range=6h&service=helper")
+        expect(tab.locator("tbody tr")).to_have_count(1)
+        with contextlib.closing(sqlite3.connect(folder / "state.db")) as state:
+            state.executescript("DROP TABLE reviews")
+        act(tab, lambda: tab.get_by_role("button", name="helper", exact=True).first.click())
+        expect(tab.get_by_text("This view could not be drawn")).to_be_visible()
+        ident = tab.get_by_text("Error id").inner_text().split()[2].rstrip(":")
+        assert "no such table" not in tab.locator("body").inner_text()
+        assert f"id={ident}" in log.read_text()
+        assert "no such table: reviews" in log.read_text()
         tab.close()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from sqlalchemy.exc import OperationalError
 
 from spanfold.dashboard import backend, decisions
 from spanfold.dashboard.backend import Backend
@@ -122,6 +123,21 @@ def test_a_store_that_fails_is_tried_again(house: Backend, monkeypatch: pytest.M
     send({"seq": 1, "id": "a", "state": "approved", "revision": 0})
     assert decisions.problem("deck") is None
     assert states(house)["a"] == "approved"
+
+
+def test_a_bulk_decision_that_fails_says_so(house: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that does not answer costs no picks: nothing is claimed to be stored."""
+    said: list[str] = []
+    monkeypatch.setattr(st, "toast", lambda text, **_: said.append(text))
+
+    def locked(*_: Any, **__: Any) -> Any:
+        raise OperationalError("insert", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reviews, "decide", locked)
+        assert not decisions.decide_all(TARGETS.values(), "approved")
+    assert decisions.decide_all(TARGETS.values(), "approved")
+    assert [text.split(":")[0] for text in said] == ["Not saved", "Approved"]
 
 
 def test_what_is_not_on_the_page_is_not_decided(house: Backend) -> None:
