@@ -52,11 +52,7 @@ class Token:
 
 def tokens(text: str) -> list[Token] | None:
     """The strings and long numbers of a JSON text; None if the text is not a JSON object, array or string."""
-    if text.lstrip()[:1] not in ("{", "[", '"'):
-        return None
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
+    if text.lstrip()[:1] not in ("{", "[", '"') or not _is_json(text):
         return None
     found: list[Token] = []
     objects: list[set[str]] = []
@@ -79,6 +75,19 @@ def tokens(text: str) -> list[Token] | None:
             else:
                 found.append(Token(*match.span(), said, context))
     return found
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        if "NaN" not in text and "Infinity" not in text:  # which Python writes, and many readers take
+            return False
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+    return True
 
 
 def splice(text: str, changes: list[tuple[Token, str]]) -> str:

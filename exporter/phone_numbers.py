@@ -20,7 +20,7 @@ _STRONG_BEFORE = re.compile(
     r"(?:(?<!i)(?-i:Phone)|(?<![a-z])(?:(?:tele)?phone|tel(?:\b|_)|mobile|fax|sms(?![a-z]))|whatsapp|msisdn|hotline"
     r"|\b(?:call|reach|contact|ring) (?:me|us|him|her|them|you)\b|\bdial\b|\ba call (?:at|on)\b"
     r"|\b(?:my|your|his|her|our|contact|new|home|work|office) number|t[eé]l[eé]fono?|telefon|handynummer"
-    r"|电话|手机|電話)[\w ]{0,12}[^\w\d]{0,6}(?:(?:is|at|to|on|no|number)\W{1,3}){0,2}\Z",
+    r"|电话|手机|電話)(?:[^\W\d]| ){0,12}[^\w\d]{0,6}(?:(?:is|at|to|on|no|number)\W{1,3}){0,2}\Z",
     re.I,
 )
 _WEAK_BEFORE = re.compile(

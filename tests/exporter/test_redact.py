@@ -187,7 +187,7 @@ _NOISE = [
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from([*KNOWN, *_NOISE]), max_size=12).map("".join) | st.text(max_size=60)
 JSONS = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False) | TEXTS,
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats() | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=12,
 )
