@@ -25,8 +25,7 @@ class Backend:
     reader: Reader
     state: StateStore
     reviewer: str  # who decides, until there is a login
-    grpc_address: str  # host:port
-    http_address: str
+    listening: Callable[[], tuple[str, str]]  # where OTLP is taken: gRPC, HTTP; host:port
     status: Callable[[], Mapping[str, Any]]  # what `spanfold status --json` says
     now: Callable[[], dt.datetime] = field(default=utc_now)
 

@@ -21,19 +21,19 @@ STALE_SECONDS = 30.0  # how far the folder may be behind what was accepted befor
 
 def nothing_received() -> None:
     """Nothing has ever come: where to send it, and a command that proves the way is open."""
-    house = backend()
+    grpc, http = backend().listening()
     with st.container(border=True, key="empty-ever"):
         st.header("Waiting for the first span", anchor=False)
         st.text("Point the OTLP exporter of a service here, by environment variables only:")
         st.code(
-            f"export OTEL_EXPORTER_OTLP_ENDPOINT=http://{house.http_address}\n"
+            f"export OTEL_EXPORTER_OTLP_ENDPOINT=http://{http}\n"
             "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n"
             "export OTEL_SERVICE_NAME=my-service",
             language="bash",
         )
         st.text("Or send one span now, with nothing installed, to see it appear on this page:")
-        st.code(test_command(house.http_address, house.now()), language="bash", wrap_lines=True)
-        st.text(f"Ports: OTLP/gRPC {house.grpc_address}, OTLP/HTTP {house.http_address}. Demo traffic: spanfold demo")
+        st.code(test_command(http, backend().now()), language="bash", wrap_lines=True)
+        st.text(f"Ports: OTLP/gRPC {grpc}, OTLP/HTTP {http}. Demo traffic: spanfold demo")
 
 
 def test_command(http_address: str, now: dt.datetime) -> str:

@@ -84,8 +84,7 @@ def open_backend(settings: Settings) -> Backend:
         reader=Reader(settings.data, keyring),
         state=StateStore.open(settings.data, sealer=comment_sealer(keyring) if keyring else None),
         reviewer=_reviewer(),
-        grpc_address=f"{settings.host}:{settings.grpc_port}",
-        http_address=f"{settings.host}:{settings.http_port}",
+        listening=partial(_listening, settings),
         status=partial(gather, settings.data),
     )
 
@@ -120,6 +119,15 @@ def _show(error: Exception) -> bool:
 
     error_card(error)
     return True
+
+
+def _listening(settings: Settings) -> tuple[str, str]:
+    """Where the collector listens now: it may have been given other ports than this process knows."""
+    from spanfold.status import read_run_file
+
+    known = read_run_file(settings.data, "collector")
+    ports = (known.get("grpc_port", settings.grpc_port), known.get("http_port", settings.http_port))
+    return f"{settings.host}:{ports[0]}", f"{settings.host}:{ports[1]}"
 
 
 def _reviewer() -> str:

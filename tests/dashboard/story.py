@@ -127,7 +127,7 @@ def backend_of(data: Path, now: dt.datetime) -> Backend:
     keyring = Keyring.open(data)
     return Backend(
         data=data, reader=Reader(data, keyring), state=StateStore.open(data, sealer=comment_sealer(keyring)),
-        reviewer="tester", grpc_address="127.0.0.1:4317", http_address="127.0.0.1:4318",
+        reviewer="tester", listening=lambda: ("127.0.0.1:4317", "127.0.0.1:4318"),
         status=lambda: gather(settings.data), now=lambda: now,
     )  # fmt: skip
 

@@ -27,7 +27,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """A backend with an empty control plane, and a session to remember in."""
     state = StateStore.open(tmp_path)
     made = Backend(
-        data=tmp_path, reader=None, state=state, reviewer="ann", grpc_address="", http_address="", status=dict,  # type: ignore[arg-type]
+        data=tmp_path, reader=None, state=state, reviewer="ann", listening=lambda: ("", ""), status=dict,  # type: ignore[arg-type]
         now=lambda: dt.datetime(2025, 11, 20),
     )  # fmt: skip
     backend.install(made)

@@ -36,7 +36,7 @@ def nothing(tmp_path: Path) -> Iterator[Backend]:
     st.cache_data.clear()
     made = Backend(
         data=tmp_path, reader=Reader(tmp_path), state=StateStore.open(tmp_path), reviewer="tester",
-        grpc_address="127.0.0.1:4317", http_address="127.0.0.1:4318", status=dict, now=lambda: NOW,
+        listening=lambda: ("127.0.0.1:4317", "127.0.0.1:4318"), status=dict, now=lambda: NOW,
     )  # fmt: skip
     backend.install(made)
     yield made
