@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from spanfold.semconv import privacy
 from spanfold.semconv.attribute_json import attribute_objects
 from spanfold.semconv.ids import hex_ids
-from spanfold.semconv.origins import origin_columns
+from spanfold.semconv.origins import hidden_of_origins, origin_columns
 from spanfold.semconv.promoted import promoted
 from spanfold.semconv.records import AttributeColumns, SpanBatch
 from spanfold.semconv.span_events import attribute_members, read_events, read_links
@@ -33,8 +33,9 @@ _ERROR_KEYS = ("exception.message", "error.message")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """`columns`: of the table, one value a row. `private`: (row, JSON object) of the rows that have something that
-    only the encrypted store may hold: `attributes`, `attributes_typed`, `events`, `links` (lists of
-    `{"index", "attributes"}`), `status_message`, `error_message`; for log records also `body`, `body_typed`."""
+    only the encrypted store may hold: `resource`, `scope_attributes`, `attributes`, `attributes_typed`, `events` and
+    `links` (lists of `{"index", "attributes"}`), `status_message`, `error_message`; of log records also `body` and
+    `body_typed`."""
 
     columns: dict[str, pa.Array]
     private: list[tuple[int, dict[str, Any]]]
@@ -66,6 +67,8 @@ def keep_spans(
     private.add("events", events.private)
     private.add("links", links.private)
     _add_errors(batch, private, events.failures)
+    for member, held in hidden_of_origins(batch.origins, flat(batch.columns["origin"])).items():
+        private.add(member, held)
     return Kept(columns=columns, private=private.rows())
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spanfold.semconv.anyvalue import decode_any_value, jsonable, needs_type, to_otlp_json
 from spanfold.semconv.ids import hex_ids
 from spanfold.semconv.keep import Kept, Privates, flat, keep_attributes, microseconds, none_if_empty
-from spanfold.semconv.origins import dimension_columns, origin_columns
+from spanfold.semconv.origins import dimension_columns, hidden_of_origins, origin_columns
 from spanfold.semconv.records import LogBatch, scatter
 
 
@@ -52,6 +52,8 @@ def keep_logs(batch: LogBatch, pieces: Sequence[Understood] = ()) -> Kept:
     columns |= dimension_columns(batch.attributes, batch.origins, source["origin"])
     columns |= keep_attributes(batch.attributes, _taken(batch, pieces), (), (), private)
     _add_bodies(source["body"], {piece.row for piece in pieces if piece.body}, private)
+    for member, held in hidden_of_origins(batch.origins, source["origin"]).items():
+        private.add(member, held)
     return Kept(columns=columns, private=private.rows())
 
 

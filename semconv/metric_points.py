@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from spanfold.semconv.anyvalue import jsonable, plain
 from spanfold.semconv.keep import Kept, Privates, keep_attributes
-from spanfold.semconv.origins import dimension_columns, origin_columns, read_origin
+from spanfold.semconv.origins import dimension_columns, hidden_of_origins, origin_columns, read_origin
 from spanfold.semconv.privacy import must_hide
 from spanfold.semconv.records import Record, Resource, attribute_columns, json_text
 from spanfold.semconv.schema import METRICS
@@ -55,6 +55,8 @@ def _kept(
     columns |= origin_columns(origins, index) | dimension_columns(held, origins, index)
     columns |= keep_attributes(held, np.zeros(len(held.codes), np.bool_), (), (), private)
     private.add("exemplars", hidden)
+    for member, of_origin in hidden_of_origins(origins, index).items():
+        private.add(member, of_origin)
     return Kept(columns=columns, private=private.rows())
 
 

@@ -13,6 +13,7 @@ from spanfold.semconv.dialect import Source
 from spanfold.semconv.dialects.common import COMMON, RESOURCE_KEYS
 from spanfold.semconv.fill import Filler
 from spanfold.semconv.fill_columns import TextColumn
+from spanfold.semconv.privacy import must_hide
 from spanfold.semconv.records import AttributeColumns, Record, Resource, json_text
 
 DIMENSIONS = ("service_name", "service_version", "environment", "project", "key_label", "session_id", "user_id")
@@ -21,8 +22,8 @@ _TEXTS: dict[str, Callable[[Resource], str | None]] = {
     "tenant": lambda origin: origin.tenant,
     "scope_name": lambda origin: origin.scope_name or None,
     "scope_version": lambda origin: origin.scope_version or None,
-    "scope_attributes": lambda origin: _object(origin.scope_attributes),
-    "resource": lambda origin: _object(origin.attributes),
+    "scope_attributes": lambda origin: _object(_divided(origin.scope_attributes)[0]),
+    "resource": lambda origin: _object(_divided(origin.attributes)[0]),
     "resource_schema_url": lambda origin: origin.schema_url or None,
     "scope_schema_url": lambda origin: origin.scope_schema_url or None,
 }
@@ -48,6 +49,24 @@ def origin_columns(origins: Sequence[Resource], index: pa.Array) -> dict[str, pa
     columns = {name: pa.array([read(o) for o in origins], pa.string()).take(index) for name, read in _TEXTS.items()}
     received = pa.array([origin.received_ns // 1000 for origin in origins], pa.timestamp("us"))
     return columns | {"received_time": received.take(index)}
+
+
+def hidden_of_origins(origins: Sequence[Resource], index: pa.Array) -> dict[str, dict[int, dict[str, Any]]]:
+    """Column -> row -> the resource's or scope's attributes that only the encrypted store may hold."""
+    out: dict[str, dict[int, dict[str, Any]]] = {"resource": {}, "scope_attributes": {}}
+    owner = np.asarray(index)
+    for at, origin in enumerate(origins):
+        for name, attributes in (("resource", origin.attributes), ("scope_attributes", origin.scope_attributes)):
+            hidden = _divided(attributes)[1]
+            if hidden:
+                out[name] |= dict.fromkeys(np.flatnonzero(owner == at).tolist(), jsonable(hidden))
+    return out
+
+
+def _divided(attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what may stand in clear, what may not), by the rule for attributes of spans."""
+    hidden = {key: value for key, value in attributes.items() if must_hide(key, value)}
+    return {key: value for key, value in attributes.items() if key not in hidden}, hidden
 
 
 def dimension_columns(
