@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,28 @@ import polars as pl
 import pyarrow as pa
 
 from spanfold.analytics.derive import COLUMNS
+from spanfold.exporter.identity import ANY_HOUR
+from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.exporter.manifest import Manifest
 from spanfold.semconv.schema import TABLES
 
+Traces = Sequence[tuple[str, str]]  # tenant, trace_id
+Hours = Callable[[Traces], set[int]]  # the hours since 1970 that their spans start in (`IdentityRuns.hours`)
+
 
 class StoredSpans:
-    """Spans of the newest manifest by trace id. One connection, used by one thread."""
+    """Spans of the newest manifest by trace id. One connection, used by one thread.
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    Only files of the days, and row groups of the hours, that hold spans of these traces are read.
+    """
+
+    def __init__(self, data: Path, hours: Hours) -> None:
+        self._data, self._hours = data, hours
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self.manifest = Manifest(version=0)
         self.rows_read = 0  # rows that came back, for the proof that work follows what arrived
 
-    def traces(self, traces: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    def traces(self, traces: Traces) -> pl.DataFrame:
         """Whole traces in the columns of `derive.COLUMNS` and what was decided about them."""
         spans = self._find("spans", [c for c in COLUMNS if c != "date"], traces)
         decided = self._find(
@@ -52,8 +61,9 @@ class StoredSpans:
                 out[key] = row
         return out
 
-    def _find(self, table: str, columns: list[str], traces: Sequence[tuple[str, str]]) -> pl.DataFrame:
-        files = [str(self._data / path) for path in self.manifest.paths(table)]
+    def _find(self, table: str, columns: list[str], traces: Traces) -> pl.DataFrame:
+        hours = self._hours(traces)
+        files = [str(self._data / path) for path in self._paths(table, hours)]
         names = ", ".join(columns)
         if not files:
             source, parameters = f"(SELECT NULL::DATE AS date, {_typed_nulls(table, columns)} LIMIT 0)", []
@@ -62,13 +72,38 @@ class StoredSpans:
             parameters = [files]
         wanted = pa.table({"tenant": [t for t, _ in traces], "trace_id": [i for _, i in traces]})
         self._connection.register("wanted", wanted)
-        sql = f"SELECT date, {names} FROM {source} SEMI JOIN wanted USING (tenant, trace_id)"
+        condition = _within(hours) if table == "spans" else "true"
+        sql = f"SELECT date, {names} FROM {source} SEMI JOIN wanted USING (tenant, trace_id) WHERE {condition}"
         found = self._connection.sql(sql, params=parameters).to_arrow_table()
         self._connection.unregister("wanted")
         self.rows_read += found.num_rows
         frame = pl.from_arrow(found)
         assert isinstance(frame, pl.DataFrame)
         return frame
+
+    def _paths(self, table: str, hours: set[int]) -> list[str]:
+        """Files of the days of these hours; contexts also beside them, where log records lie that came before their
+        span."""
+        if ANY_HOUR in hours:
+            return self.manifest.paths(table)
+        around = (-1, 0, 1) if table == "contexts" else (0,)
+        days = {(EPOCH_DAY + dt.timedelta(days=hour // 24 + more)).isoformat() for hour in hours for more in around}
+        return [file.path for file in self.manifest.files_of(table) if file.date in days]
+
+
+def _within(hours: Iterable[int]) -> str:
+    """A condition on `start_time` that row groups are left out by."""
+    chosen = sorted(hours)
+    if ANY_HOUR in chosen:
+        return "true"
+    starts = [hour for hour in chosen if hour - 1 not in chosen]
+    ends = [hour + 1 for hour in chosen if hour + 1 not in chosen]
+    ranges = zip(starts, ends, strict=True)
+    return " OR ".join(f"start_time >= {_literal(start)} AND start_time < {_literal(end)}" for start, end in ranges)
+
+
+def _literal(hour: int) -> str:
+    return f"TIMESTAMP '{dt.datetime(1970, 1, 1) + dt.timedelta(hours=hour)}'"
 
 
 def _typed_nulls(table: str, columns: list[str]) -> str:

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from spanfold.collector import decode
 from spanfold.exporter.fold import Place
-from spanfold.exporter.identity import Identities, IdentityRuns, span_identities, tenant_hash
+from spanfold.exporter.identity import (
+    ANY_HOUR,
+    Identities,
+    IdentityRuns,
+    span_identities,
+    tenant_hash,
+    trace_identities,
+)
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.semconv import keep, normalise
 from spanfold.semconv.records import SpanBatch, SpanContent
@@ -38,6 +45,7 @@ class HasPrivate(Protocol):
 Located = Callable[[str, dt.date, bytes], tuple[bytes, int, int] | None]
 
 _DAY_US = 86_400_000_000
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: hours of one trace never fall together
 _FIRST_DAY = (dt.date(2015, 1, 1) - EPOCH_DAY).days
 _LAST_DAY = (dt.date(2100, 12, 31) - EPOCH_DAY).days
 
@@ -174,7 +182,7 @@ def read(entries: Sequence[Entry], runs: IdentityRuns, hash_key: Callable[[str],
 
 
 def _identities(source: SpanBatch) -> tuple[Identities, Identities]:
-    """Identities of the spans, and of their traces (span id zero): the latter tell that a trace was seen before."""
+    """Identities of the spans, and the marks of their traces: that a trace was seen before, and in which hours."""
     ids = np.zeros((len(source.columns), 24), np.uint8)
     for name, start, width in (("trace_id", 0, 16), ("span_id", 16, 8)):
         offsets, data = binary_parts(source.columns[name].combine_chunks())
@@ -187,9 +195,17 @@ def _identities(source: SpanBatch) -> tuple[Identities, Identities]:
     digest = end ^ (attributes << np.uint64(48)) ^ (status << np.uint64(60))
     traces = ids.copy()
     traces[:, 16:] = 0
-    first = np.unique(traces[:, :16].copy().view("V16").ravel(), return_index=True)[1]
-    none = np.zeros(len(first), np.uint64)
-    return span_identities(owner, ids, digest), span_identities(owner[first], traces[first], none)
+    marks = span_identities(owner, traces, _hours(source.columns["start_ns"].to_numpy()))
+    with np.errstate(over="ignore"):
+        first = np.unique(marks.low + marks.digest * _SPREAD, return_index=True)[1]
+    return span_identities(owner, ids, digest), marks.take(first)
+
+
+def _hours(start_ns: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hours since 1970, ANY_HOUR where the start decides no partition."""
+    days = start_ns // np.uint64(_DAY_US * 1000)
+    believable = (days >= np.uint64(_FIRST_DAY)) & (days <= np.uint64(_LAST_DAY))
+    return np.where(believable, start_ns // np.uint64(3_600_000_000_000), np.uint64(ANY_HOUR))
 
 
 def _fresh(
@@ -220,9 +236,7 @@ def _known_traces(source: SpanBatch, table: pa.Table, traces: Identities, runs: 
         return set()
     frame = table.select(["tenant", "trace_id"]).group_by(["tenant", "trace_id"]).aggregate([])
     ids = [(row["tenant"], row["trace_id"]) for row in frame.to_pylist()]
-    raw = np.frombuffer(b"".join(bytes.fromhex(trace) + bytes(8) for _, trace in ids), np.uint8).reshape(-1, 24)
-    owner = np.array([tenant_hash(tenant) for tenant, _ in ids], np.uint64)
-    stored, _ = runs.find(span_identities(owner, raw, np.zeros(len(ids), np.uint64)))
+    stored, _ = runs.find(trace_identities(ids))
     return {pair for pair, hit in zip(ids, stored.tolist(), strict=True) if hit}
 
 

@@ -1,9 +1,10 @@
 """No span twice, ever: sorted runs of identity hashes beside the files, memory-mapped.
 
 An identity is a 128-bit hash of (tenant, trace_id, span_id), with a 64-bit digest of the rest to tell a resent span
-from a changed one: 24 bytes a span (2.4 GB at 10^8). Runs are immutable files named by the manifest, so a commit that
-did not happen leaves no trace; lost runs are rebuilt from the spans themselves. Runs merge by size, so that a lookup
-asks about log(n) of them.
+from a changed one: 24 bytes a span (2.4 GB at 10^8). A trace has a mark for every hour that its spans start in: an
+identity with span id zero and the hour for a digest, so that its spans are found without reading the day. Runs are
+immutable files named by the manifest, so a commit that did not happen leaves no trace; lost runs are rebuilt from the
+spans themselves. Runs merge by size, so that a lookup asks about log(n) of them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from spanfold.exporter.manifest import sync_dirs
 
 U64 = NDArray[np.uint64]
+ANY_HOUR = 0  # of a mark whose spans may lie anywhere: their own start is not believable
 _FAN_IN = 8  # runs of one size class before they merge
 _MAGIC = b"SFKEYS1\n"
 
@@ -64,6 +66,13 @@ def span_identities(tenants: U64, ids: NDArray[np.uint8], digest: U64) -> Identi
     return Identities(low, high, digest)
 
 
+def trace_identities(traces: Sequence[tuple[str, str]]) -> Identities:
+    """Identities of the marks of traces (tenant, trace_id in hex); the digest is not theirs."""
+    raw = b"".join(bytes.fromhex(trace) + bytes(8) for _, trace in traces)
+    owner = np.array([tenant_hash(tenant) for tenant, _ in traces], np.uint64)
+    return span_identities(owner, np.frombuffer(raw, np.uint8).reshape(-1, 24), np.zeros(len(traces), np.uint64))
+
+
 def record_identities(hashes: Iterable[int]) -> Identities:
     """Identities from 128-bit integers (logs, metric points): no digest."""
     pairs = [((h & 0xFFFFFFFFFFFFFFFF), h >> 64) for h in hashes]
@@ -96,14 +105,25 @@ class IdentityRuns:
         order = np.argsort(wanted.low)
         needle = wanted.take(order)
         for _, run in self._runs:
-            at = np.searchsorted(run.low, needle.low)
-            for step in range(2):  # equal low halves are one in 2^64; two neighbours are more than enough
-                inside = at + step < len(run.low)
-                spot = np.minimum(at + step, len(run.low) - 1)
-                hit = inside & (run.low[spot] == needle.low) & (run.high[spot] == needle.high)
+            at, left = np.searchsorted(run.low, needle.low), np.arange(len(needle.low))
+            while len(left):  # more than once where a low half is there again: a trace of several hours
+                left = left[at[left] < len(run.low)]
+                left = left[run.low[at[left]] == needle.low[left]]
+                hit = left[run.high[at[left]] == needle.high[left]]
                 known[order[hit]] = True
-                same[order[hit]] |= run.digest[spot[hit]] == needle.digest[hit]
+                same[order[hit]] |= run.digest[at[hit]] == needle.digest[hit]
+                at[left] += 1
         return known, same
+
+    def hours(self, traces: Sequence[tuple[str, str]]) -> set[int]:
+        """The hours since 1970 that spans of these traces (tenant, trace_id in hex) start in, or ANY_HOUR."""
+        wanted, found = trace_identities(traces), set[int]()
+        for _, run in self._runs:
+            first, end = (np.searchsorted(run.low, wanted.low, side=side) for side in ("left", "right"))
+            for row in np.flatnonzero(first < end).tolist():
+                here = slice(int(first[row]), int(end[row]))
+                found.update(run.digest[here][run.high[here] == wanted.high[row]].tolist())
+        return found
 
     def add(self, fresh: Identities, name: str) -> tuple[IdentityRuns, list[str]]:
         """(runs with these added, paths that no longer count). Durable before the manifest names them."""

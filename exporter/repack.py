@@ -2,7 +2,7 @@
 
 Fresh blocks are small and hold what one commit brought. A repacked day holds every text once (two commits may have
 stored the same words), in blocks of about 256 KiB of zstd-9. Rows that point into blocks (messages, and the private
-part of spans and logs) are written again with the new places, in the same commit.
+part of spans, logs and metrics) are written again with the new places, in the same commit.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def repack(lake: Lake, keyring: Keyring, mode: str, day: dt.date) -> Repacked:
     messages = merged_rows("messages", writer.read("messages"))
     messages = writer.move(messages, ("block_id", "offset", "length"), "content_id", ("thread_id", "depth"))
     out = {"messages": messages}
-    for table in ("spans", "logs"):
+    for table in ("spans", "logs", "metrics"):
         rows = writer.read(table)
         if rows.num_rows and rows["private_block"].null_count < rows.num_rows:
             out[table] = writer.move(rows, _PRIVATE, None, None)

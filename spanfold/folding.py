@@ -65,7 +65,7 @@ class Folding:
         self._reader = JournalReader(settings.data / "journal", self._keyring)
         self._reading = ThreadPoolExecutor(1)
         self._ahead: tuple[Position, Future[tuple[list[Entry], Position]]] | None = None
-        self._stored = StoredSpans(settings.data)
+        self._stored = StoredSpans(settings.data, lambda traces: self._pipeline.runs["spans"].hours(traces))
         self._dead = DeadLetters(settings.data, self._keyring)
         self._roll_up = RollUp(self._book)
         self._deriver = Deriver(self._stored.traces, self._roll_up)
@@ -384,6 +384,6 @@ def compact_all(settings: Settings) -> None:
 
 
 def _distinct(fresh: Identities, runs: IdentityRuns) -> Identities:
-    """Leaves out what the runs hold already (the marks of traces come again with every chunk)."""
-    known, _ = runs.find(fresh)
-    return fresh.take(~known)
+    """Leaves out what the runs hold already (the marks of traces come again with every chunk of the same hour)."""
+    known, same = runs.find(fresh)
+    return fresh.take(~(known & same))

@@ -64,7 +64,7 @@ def _documents(view: View, rows: Sequence[Row], *, content: bool) -> list[Row]:
 
 def _span(row: Row, secret: Mapping[str, Any]) -> Row:
     document = {name: value for name, value in row.items() if name not in _PLACES}
-    document |= {name: _loaded(row.get(name)) for name in _PARSED}
+    document |= _parsed(row, secret)
     document["attributes"] = jsonable(restore_attributes(row, secret))
     if secret.get("attributes_typed"):
         document["attributes_typed"] = (document["attributes_typed"] or {}) | secret["attributes_typed"]
@@ -101,10 +101,19 @@ def _logs(view: View, trace_id: str, *, content: bool) -> list[Row]:
 
 def _log(row: Row, secret: Mapping[str, Any]) -> Row:
     document = {name: value for name, value in row.items() if name not in _PLACES}
-    document |= {name: _loaded(row.get(name)) for name in _PARSED}
+    document |= _parsed(row, secret)
     document["attributes"] = jsonable(restore_attributes(row, secret))
     document["body"] = jsonable(restore_body(secret))
     return document
+
+
+def _parsed(row: Row, secret: Mapping[str, Any]) -> Row:
+    """The JSON columns, with the private members of resource and scope put back."""
+    parsed = {name: _loaded(row.get(name)) for name in _PARSED}
+    for name in ("resource", "scope_attributes"):
+        if secret.get(name):
+            parsed[name] = (parsed[name] or {}) | secret[name]
+    return parsed
 
 
 def _loaded(value: Any) -> Any:
