@@ -92,8 +92,10 @@ class StoredSpans:
 
 
 def _within(hours: Iterable[int]) -> str:
-    """A condition on `start_time` that row groups are left out by."""
+    """A condition on `start_time` that row groups are left out by. No hour: none of these traces is stored."""
     chosen = sorted(hours)
+    if not chosen:
+        return "false"
     if ANY_HOUR in chosen:
         return "true"
     starts = [hour for hour in chosen if hour - 1 not in chosen]

@@ -137,6 +137,19 @@ def test_log_content_meets_its_span_in_any_order(tmp_path: Path, order: str) -> 
         assert [(1,)] == p.query("SELECT count(*) FROM logs")
 
 
+def test_log_content_of_a_span_that_never_came_is_kept(tmp_path: Path) -> None:
+    """Nobody knows the span of these words, in a directory without any span and beside others: they are stored."""
+    said = {"gen_ai.input.messages": [say("user", "hello there")]}
+    with product(tmp_path) as p:
+        for trace in (1, 2):
+            p.send(logs([(trace, 2, "gen_ai.client.inference.operation.details", said)]), signal="logs")
+            p.fold()
+            p.send(traces([chat(9, trace)]))
+            p.fold()
+        assert [(1,), (2,)] == p.query("SELECT trace_id::BIGINT FROM span_messages ORDER BY ALL")
+        assert not list((tmp_path / "dead-letters").glob("*.json"))
+
+
 def test_a_record_that_cannot_be_folded_is_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
     """F29: the raw bytes are kept sealed, counted, and nothing else is lost."""
     with product(tmp_path) as p:
