@@ -21,6 +21,9 @@ Traces = Sequence[tuple[str, str]]  # tenant, trace_id
 Hours = Callable[[Traces], set[int]]  # the hours since 1970 that their spans start in (`IdentityRuns.hours`)
 
 
+_PLACE = ["tenant", "trace_id", "span_id", "start_time", "conversation_id", "session_id", "service_name"]
+
+
 class StoredSpans:
     """Spans of the newest manifest by trace id. One connection, used by one thread.
 
@@ -51,8 +54,7 @@ class StoredSpans:
 
     def places(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], dict[str, Any]]:
         """What is known of these stored spans: date, start_time, conversation_id, session_id, service_name."""
-        columns = ["tenant", "trace_id", "span_id", "start_time", "conversation_id", "session_id", "service_name"]
-        found = self._find("spans", columns, sorted({(tenant, trace) for tenant, trace, _ in keys}))
+        found = self._find("spans", _PLACE, sorted({(tenant, trace) for tenant, trace, _ in keys}))
         wanted = set(keys)
         out = {}
         for row in found.iter_rows(named=True):
@@ -60,6 +62,18 @@ class StoredSpans:
             if key in wanted:
                 out[key] = row
         return out
+
+    def calls_of_turns(self, traces: Traces) -> list[dict[str, Any]]:
+        """The stored calls of these traces with what is known of them: the columns of `places`, parent_span_id, and
+        `says`: the sides that they say themselves (not: what a turn gave them)."""
+        columns = [*_PLACE, "parent_span_id", "is_candidate", "is_container"]
+        calls = self._find("spans", columns, traces).filter(pl.col("is_candidate") & ~pl.col("is_container"))
+        if not len(calls):
+            return []
+        said = self._find("contexts", ["tenant", "trace_id", "span_id", "direction", "source"], traces)
+        own = said.filter(pl.col("source") != "turn").group_by("tenant", "trace_id", "span_id").agg(says="direction")
+        rows = calls.join(own, on=["tenant", "trace_id", "span_id"], how="left").iter_rows(named=True)
+        return [row | {"says": row["says"] or []} for row in rows]
 
     def _find(self, table: str, columns: list[str], traces: Traces) -> pl.DataFrame:
         hours = self._hours(traces)

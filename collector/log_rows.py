@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from spanfold.collector import decode
 from spanfold.collector.log_join import LogJoin
 from spanfold.collector.span_rows import Located, by_day, partition_days, private_columns
+from spanfold.collector.turns import Turns
 from spanfold.exporter.identity import Identities, IdentityRuns, record_identities
 from spanfold.exporter.lake import EPOCH_DAY
-from spanfold.semconv import log_records, normalise
+from spanfold.semconv import log_records, normalise, turns
 from spanfold.semconv.records import LogBatch
 from spanfold.semconv.schema import LOGS
 from spanfold.semconv.value_columns import binary_parts
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from spanfold.collector.pipeline import Batch, Entry
 
 HashKey = Callable[[str], bytes]  # tenant -> secret
+
+
+@dataclass(frozen=True, slots=True)
+class Meetings:
+    """Where content in log records meets the spans that it belongs to."""
+
+    join: LogJoin
+    turns: Turns
 
 
 @dataclass(slots=True)
@@ -51,12 +60,12 @@ class LogRows:
         batch.counters.update(self.counters)
 
 
-def read(entries: Sequence[Entry], join: LogJoin, runs: IdentityRuns, hash_key: HashKey) -> LogRows:
-    """Rows of the records that are not stored yet; their content pieces go to `join`."""
+def read(entries: Sequence[Entry], meetings: Meetings, runs: IdentityRuns, hash_key: HashKey) -> LogRows:
+    """Rows of the records that are not stored yet; their content pieces go to `meetings`."""
     source, hashes = _decode(entries, hash_key)
     pieces = normalise.normalise_logs(source)
     kept = log_records.keep_logs(source, pieces)
-    _hand_over(join, entries, source, hashes, pieces)
+    _hand_over(meetings, entries, source, hashes, pieces)
     identities = record_identities(hashes)
     known, _ = runs.find(identities)
     fresh = np.zeros(len(known), np.bool_)
@@ -75,11 +84,11 @@ def read(entries: Sequence[Entry], join: LogJoin, runs: IdentityRuns, hash_key: 
     )  # fmt: skip
 
 
-def pieces_into(join: LogJoin, entries: Sequence[Entry], hash_key: HashKey) -> None:
+def pieces_into(meetings: Meetings, entries: Sequence[Entry], hash_key: HashKey) -> None:
     """Only the pieces: for records whose rows are stored but whose content still waited."""
     if entries:
         source, hashes = _decode(entries, hash_key)
-        _hand_over(join, entries, source, hashes, normalise.normalise_logs(source))
+        _hand_over(meetings, entries, source, hashes, normalise.normalise_logs(source))
 
 
 def _decode(entries: Sequence[Entry], hash_key: HashKey) -> tuple[LogBatch, list[int]]:
@@ -110,21 +119,20 @@ def _hashes(source: LogBatch, hash_key: HashKey) -> list[int]:
 
 
 def _hand_over(
-    join: LogJoin,
+    meetings: Meetings,
     entries: Sequence[Entry],
     source: LogBatch,
     hashes: Sequence[int],
     pieces: Sequence[normalise.LogContent],
 ) -> None:
-    if not pieces:
-        return
-    position = entries[0][0]
+    position = (entries[0][0].segment, entries[0][0].offset)
+    tenants = [source.origins[at].tenant for at in source.columns["origin"].to_pylist()]
+    for told in turns.turn_pieces(source):
+        meetings.turns.piece(tenants[told.row], hashes[told.row].to_bytes(16, "little"), told, position)
     times = source.columns["time_ns"].to_pylist()
     observed = source.columns["observed_ns"].to_pylist()
-    origin = source.columns["origin"].to_pylist()
     for piece in pieces:
         time = times[piece.row] or observed[piece.row]
         at = dt.datetime.fromtimestamp(min(time, 4_102_444_800 * 10**9) / 1e9, dt.UTC).replace(tzinfo=None)
-        tenant = source.origins[origin[piece.row]].tenant
         identity = hashes[piece.row].to_bytes(16, "little")
-        join.log(tenant, identity, piece, at, (position.segment, position.offset))
+        meetings.join.log(tenants[piece.row], identity, piece, at, position)

@@ -20,12 +20,14 @@ from spanfold.collector import log_rows, metric_rows, span_rows
 from spanfold.collector.log_join import FindPlaces, LogJoin
 from spanfold.collector.redaction import Redaction
 from spanfold.collector.segments import JournalRecord, Position
+from spanfold.collector.turns import FindCalls, Turns
 from spanfold.exporter.content_writer import ContentWriter
 from spanfold.exporter.fold import Folded, Folder, Place
 from spanfold.exporter.fold_rows import RowWriter
 from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.redact import Redactor
+from spanfold.semconv.detection import DIALECTS
 from spanfold.semconv.records import SpanContent
 
 Entry = tuple[Position, JournalRecord]
@@ -62,6 +64,7 @@ class Pipeline:
         redactor: Callable[[str], Redactor],
         runs: Mapping[str, IdentityRuns],
         find_places: FindPlaces,
+        find_calls: FindCalls,
         set_aside: SetAside,
         *,
         quiet_seconds: float,
@@ -70,6 +73,8 @@ class Pipeline:
         self._content = ContentWriter(keyring, content_mode)
         self._redaction = Redaction(redactor)
         self._join = LogJoin(quiet_seconds, find_places)
+        self._turns = Turns(quiet_seconds, find_calls)
+        self._meetings = log_rows.Meetings(self._join, self._turns)
         self._tenants: dict[str, _Tenant] = {}
         self.runs = dict(runs)
 
@@ -101,13 +106,13 @@ class Pipeline:
         return bad
 
     def pending(self) -> Position | None:
-        """The first journal position whose log content still waits for its span."""
-        oldest = self._join.oldest()
-        return Position(*oldest) if oldest else None
+        """The first journal position whose log content still waits for its span, or whose turn may still grow."""
+        oldest = [at for at in (self._join.oldest(), self._turns.oldest()) if at]
+        return Position(*min(oldest)) if oldest else None
 
     def relearn(self, entries: Sequence[Entry]) -> None:
         """Reads log records again whose content still waited when the last process ended; stores nothing."""
-        log_rows.pieces_into(self._join, [e for e in entries if e[1].signal == "logs"], self._record_key)
+        log_rows.pieces_into(self._meetings, [e for e in entries if e[1].signal == "logs"], self._record_key)
 
     def _fold(self, entries: Sequence[Entry], *, flush: bool) -> Batch:
         batch, today = Batch(), dt.datetime.now(dt.UTC).date()
@@ -115,7 +120,7 @@ class Pipeline:
         for entry in entries:
             by_signal[entry[1].signal].append(entry)
         logs = (
-            log_rows.read(by_signal["logs"], self._join, self.runs["logs"], self._record_key)
+            log_rows.read(by_signal["logs"], self._meetings, self.runs["logs"], self._record_key)
             if by_signal["logs"]
             else None
         )
@@ -126,7 +131,8 @@ class Pipeline:
         )
         points = metric_rows.read(by_signal["metrics"], self.runs["metrics"]) if by_signal["metrics"] else None
         folded = []
-        for place, content in [*self._span_contents(spans), *self._join.ready(flush=flush)]:
+        contents = [*self._span_contents(spans), *self._join.ready(flush=flush), *self._turns.ready(flush=flush)]
+        for place, content in contents:
             folded.append(self._tenant(place.tenant).folder.take(content, place))
         self._redaction.words({name: tenant.folder for name, tenant in self._tenants.items()}, today)
         self._add_rows(folded)
@@ -145,6 +151,8 @@ class Pipeline:
         """Content found on spans, except what has to wait for log records of the same span."""
         if spans is None:
             return []
+        for call in spans.turn_calls(DIALECTS.turn_names):
+            self._turns.call(call)
         if self._join.listening:
             return [
                 (place, content)
@@ -191,3 +199,4 @@ class Pipeline:
         """Drops the memory of what was stored: after a failure nobody knows which rows were lost with it."""
         self._tenants.clear()
         self._join.again()
+        self._turns.again()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spanfold.collector import decode
+from spanfold.collector.turns import TurnCall, sides_said
 from spanfold.exporter.fold import Place
 from spanfold.exporter.identity import (
     ANY_HOUR,
@@ -27,6 +28,7 @@ from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.semconv import keep, normalise
 from spanfold.semconv.records import SpanBatch, SpanContent
 from spanfold.semconv.schema import SPANS
+from spanfold.semconv.turns import CallOfTurn
 from spanfold.semconv.value_columns import binary_parts
 
 if TYPE_CHECKING:
@@ -80,6 +82,23 @@ class SpanRows:
         rows = sorted({*np.flatnonzero(genai).tolist(), *found})
         out = [(place, found.get(row)) for place, row in zip(self._places(rows), rows, strict=True)]
         return sorted(out, key=lambda item: item[0].start_time)
+
+    def turn_calls(self, dialects: Collection[str]) -> list[TurnCall]:
+        """The calls of these dialects, and what they say themselves."""
+        spoken = pc.unique(self.table["dialect"]).to_pylist()
+        if not any(name in dialects for name in spoken):
+            return []
+        table = self.table
+        asked = pc.and_(pc.is_in(table["dialect"], pa.array(sorted(dialects))), table["is_candidate"])
+        rows = np.flatnonzero(pc.and_not(asked, table["is_container"]).to_numpy()).tolist()
+        at = pa.array(rows, pa.int64())
+        facts = zip(*(table[n].take(at).to_pylist() for n in ("span_id", "parent_span_id")), strict=True)
+        starts = table["start_time"].take(at).cast(pa.int64()).to_pylist()
+        says = {content.row: sides_said(content) for content in self.found}
+        return [
+            TurnCall(place, CallOfTurn(span_id, parent, start * 1000), says.get(row, frozenset()))
+            for row, place, (span_id, parent), start in zip(rows, self._places(rows), facts, starts, strict=True)
+        ]
 
     def _places(self, rows: Sequence[int]) -> list[Place]:
         facts = self.table.select(_PLACE).take(pa.array(rows, pa.int64())).to_pydict()

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from spanfold.semconv.dialect import SIDES, Content, Dialect, EventMessage
+from spanfold.semconv.dialect import SIDES, Content, Dialect, EventMessage, ToolEvent
 from spanfold.semconv.dialects import BUILT_IN
 from spanfold.semconv.events import DETAILS
 from spanfold.semconv.records import AttributeColumns, Resource, SpanEvent
@@ -36,6 +36,33 @@ class Dialects:
     def event_names(self) -> frozenset[str]:
         named = {place.event for side in self.places.values() for place in side if place.event}
         return frozenset({*named, *self.event_messages, DETAILS})
+
+    @cached_property
+    def turn_rules(self) -> dict[str, EventMessage | ToolEvent]:
+        """Record name -> how it tells of a turn."""
+        rules: dict[str, EventMessage | ToolEvent] = {}
+        for turn in [table.turn for table in reversed(self.tables) if table.turn]:
+            rules |= {said.event: said for said in turn.said} | {tool.event: tool for tool in turn.tools}
+        return rules
+
+    @cached_property
+    def turn_names(self) -> frozenset[str]:
+        """Dialects whose content stands beside their calls."""
+        return frozenset(table.name for table in self.tables if table.turn)
+
+    @cached_property
+    def turn_scopes(self) -> tuple[str, ...]:
+        return tuple(glob for table in self.tables if table.turn for glob in table.detect.scopes)
+
+    @cached_property
+    def fact_scopes(self) -> dict[str, tuple[str, ...]]:
+        """Record name -> scopes (globs; empty = any) in which it states columns of its call."""
+        return {name: table.detect.scopes if table.guarded else () for table in self.tables for name in table.facts}
+
+    @cached_property
+    def record_names(self) -> frozenset[str]:
+        """Names of log records that some table knows."""
+        return self.event_names | self.turn_rules.keys() | self.fact_scopes.keys()
 
     def places_without(self, shut: frozenset[str], keys: Container[str]) -> dict[str, list[Content]]:
         """Places on the item itself (not on its events) under these keys, of all tables but the ones named."""

@@ -100,6 +100,27 @@ class EventMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolEvent:
+    """A log record that tells of one use of a tool: the attribute keys of its parts. `result` only where the words are
+    the ones the model was given."""
+
+    event: str
+    name: str
+    arguments: str
+    call_id: str = ""
+    result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Emitters that say prompts, tool uses and answers beside their calls, never on them: what is said in one turn (the
+    calls of one span, else of one trace) belongs to the calls between which it was said (semconv/turns.py)."""
+
+    said: tuple[EventMessage, ...] = ()
+    tools: tuple[ToolEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Detect:
     """Any one of these marks a span (or log record) of the dialect. `scopes` and `names` are globs."""
 
@@ -123,6 +144,8 @@ class Dialect:
     fields: Mapping[str, Any] = field(default_factory=dict)  # after load: tuple[Source, ...]
     content: Mapping[str, Any] = field(default_factory=dict)  # after load: tuple[Content, ...]
     messages: tuple[EventMessage, ...] = ()
+    turn: Turn | None = None
+    facts: tuple[str, ...] = ()  # log records of these names state columns of the call that they are about
     input_tokens: str = ""
     output_tokens: str = ""
     providers: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def normalise_logs(batch: LogBatch, dialects: Dialects = DIALECTS) -> list[LogCo
     rows = np.array([row for row, name in enumerate(names) if name in dialects.event_names], np.int64)
     if not len(rows):
         return []
-    attributes = _attributes(batch, rows)
+    attributes = attributes_of(batch, rows)
     traces = hex_ids(batch.columns["trace_id"].combine_chunks()).to_pylist()
     spans = hex_ids(batch.columns["span_id"].combine_chunks()).to_pylist()
     bodies, times, observed = (batch.columns[name] for name in ("body", "time_ns", "observed_ns"))
@@ -47,11 +48,11 @@ def event_names(batch: LogBatch, dialects: Dialects) -> list[str | None]:
     names: list[str | None] = batch.columns["event_name"].to_pylist()
     rows, texts = batch.attributes.strings("event.name")
     for row, text in zip(rows.tolist(), texts.to_pylist(), strict=True):
-        names[row] = text if text in dialects.event_names else names[row] or text
+        names[row] = text if text in dialects.record_names else names[row] or text
     return names
 
 
-def _attributes(batch: LogBatch, rows: Rows) -> dict[int, dict[str, Any]]:
+def attributes_of(batch: LogBatch, rows: Rows | Sequence[int]) -> dict[int, dict[str, Any]]:
     """All attributes of these records, decoded."""
     wanted = np.zeros(batch.attributes.length, np.bool_)
     wanted[rows] = True

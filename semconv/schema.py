@@ -125,7 +125,7 @@ CONTEXTS = pa.schema(
         ("trace_id", _TEXT),
         ("span_id", _TEXT),
         ("direction", _TEXT),  # input | output
-        ("source", _TEXT),  # span | span_event | log
+        ("source", _TEXT),  # span | span_event | log | turn (recorded beside the calls of a turn, given to this one)
         ("revision", pa.int32()),  # highest wins; grows with the pieces found
         ("start_time", _TIME),  # of the span (of its log records while the span is unknown)
         ("tools_id", _ID),  # message_id of the row with role `tools`; input only

@@ -29,6 +29,7 @@ from spanfold.collector.journal_reader import JournalReader, trim
 from spanfold.collector.pipeline import Batch, Entry, Pipeline
 from spanfold.collector.quality import quality_tables
 from spanfold.collector.segments import Position
+from spanfold.collector.turns import TurnCall
 from spanfold.exporter import compact, repack
 from spanfold.exporter.errors import FileDamaged
 from spanfold.exporter.fold import Place
@@ -39,6 +40,7 @@ from spanfold.exporter.manifest import FileEntry, write_durably
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
 from spanfold.exporter.retention import expired
+from spanfold.semconv.turns import CallOfTurn
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 
@@ -72,7 +74,7 @@ class Folding:
         self._publisher = Publisher(settings.data)
         runs = {kind: IdentityRuns(settings.data, self.lake.manifest.runs.get(kind, ())) for kind in KINDS}
         self._pipeline = Pipeline(
-            self._keyring, settings.content, self._redactor, runs, self._places, self._set_aside,
+            self._keyring, settings.content, self._redactor, runs, self._places, self._calls, self._set_aside,
             quiet_seconds=settings.quiet_seconds,
         )  # fmt: skip
         self._redactors: dict[str, Redactor] = {}
@@ -255,6 +257,20 @@ class Folding:
             )
             for key, row in self._stored.places(keys).items()
         }  # fmt: skip
+
+    def _calls(self, traces: Sequence[tuple[str, str]]) -> list[TurnCall]:
+        return [
+            TurnCall(
+                Place(
+                    tenant=row["tenant"], trace_id=row["trace_id"], span_id=row["span_id"], date=row["date"],
+                    start_time=row["start_time"], service=row["service_name"],
+                    hints=tuple(v for v in (row["conversation_id"], row["session_id"]) if v),
+                ),
+                CallOfTurn(row["span_id"], row["parent_span_id"], int(row["start_time"].timestamp() * 1e6) * 1000),
+                frozenset(row["says"]),
+            )
+            for row in self._stored.calls_of_turns(traces)
+        ]  # fmt: skip
 
     def _set_aside(self, entry: Entry, error: Exception) -> None:
         self._dead.put(*entry, error)

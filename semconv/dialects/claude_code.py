@@ -1,16 +1,28 @@
 """Claude Code: its own attribute names on beta spans; prompts and answers in log events.
 
-Measured on 2.1.197. `input_tokens` excludes cache reads and writes; numbers are strings in places.
+Measured on 2.1.197. `input_tokens` excludes cache reads and writes; numbers are strings in places. The model's full
+name stands in `api_request` records only. Tool results are told as files and outputs, not as the model read them.
 """
 
 from __future__ import annotations
 
-from spanfold.semconv.dialect import Content, Detect, Dialect, EventMessage, Source
+from spanfold.semconv.dialect import Content, Detect, Dialect, EventMessage, Source, ToolEvent, Turn
 
 _KINDS = {
     "llm_request": "chat", "interaction": "invoke_agent", "tool": "execute_tool", "tool.execution": "task",
     "tool.blocked_on_user": "task", "hook": "task",
 }  # fmt: skip
+
+
+def _named(event: str) -> tuple[str, str]:
+    """The names of an event: its attribute `event.name`, and the record's own name."""
+    return event, f"claude_code.{event}"
+
+
+_SAID = (
+    *(EventMessage(name, "input", "user", path="prompt") for name in _named("user_prompt")),
+    *(EventMessage(name, "output", "assistant", path="response") for name in _named("assistant_response")),
+)
 
 CLAUDE_CODE = Dialect(
     name="claude-code",
@@ -39,10 +51,10 @@ CLAUDE_CODE = Dialect(
         ),
         "output": (Content("content", "tool_result", event="tool.output"),),
     },
-    messages=(
-        EventMessage("user_prompt", "input", "user", path="prompt"),
-        EventMessage("claude_code.user_prompt", "input", "user", path="prompt"),
-        EventMessage("assistant_response", "output", "assistant", path="response"),
-        EventMessage("claude_code.assistant_response", "output", "assistant", path="response"),
+    messages=_SAID,
+    turn=Turn(
+        said=_SAID,
+        tools=tuple(ToolEvent(name, "tool_name", "tool_input", "tool_use_id") for name in _named("tool_result")),
     ),
+    facts=(*_named("api_request"), *_named("api_error")),
 )

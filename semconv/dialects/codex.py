@@ -5,7 +5,9 @@ Measured on 0.169.0. Models and prompts stand in log events only.
 
 from __future__ import annotations
 
-from spanfold.semconv.dialect import Detect, Dialect, EventMessage, Source
+from spanfold.semconv.dialect import Detect, Dialect, EventMessage, Source, ToolEvent, Turn
+
+_SAID = (EventMessage("codex.user_prompt", "input", "user", path="prompt"),)
 
 CODEX = Dialect(
     name="codex",
@@ -21,5 +23,9 @@ CODEX = Dialect(
         "conversation_id": Source("conversation.id"),
         "request_model": Source("model"),
     },
-    messages=(EventMessage("codex.user_prompt", "input", "user", path="prompt"),),
+    messages=_SAID,
+    turn=Turn(
+        said=_SAID,
+        tools=(ToolEvent("codex.tool_result", "tool_name", "arguments", "call_id", "output"),),
+    ),
 )

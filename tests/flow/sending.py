@@ -99,14 +99,19 @@ def traces(spans: Iterable[Span], service: str = "shop", scope: str = "test") ->
     return request.SerializeToString()
 
 
-def logs(records: Iterable[tuple[int, int, str, dict[str, Any]]], service: str = "shop") -> bytes:
-    """(trace, span, event name, attributes) of each record."""
+def logs(
+    records: Iterable[tuple[int, int, str, dict[str, Any]] | tuple[int, int, str, dict[str, Any], int]],
+    service: str = "shop",
+    scope: str = "",
+) -> bytes:
+    """(trace, span, event name, attributes, perhaps time) of each record."""
     request = ExportLogsServiceRequest()
     resource = request.resource_logs.add()
     resource.resource.attributes.add(key="service.name").value.string_value = service
     scoped = resource.scope_logs.add()
-    for trace, number, event, attributes in records:
-        record = scoped.log_records.add(time_unix_nano=NOON, event_name=event)
+    scoped.scope.name = scope
+    for trace, number, event, attributes, *time_ns in records:
+        record = scoped.log_records.add(time_unix_nano=time_ns[0] if time_ns else NOON, event_name=event)
         record.trace_id, record.span_id = trace.to_bytes(16, "big"), number.to_bytes(8, "big")
         record.attributes.extend(KeyValue(key=k, value=any_value(v)) for k, v in attributes.items())
     return request.SerializeToString()

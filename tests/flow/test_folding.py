@@ -137,6 +137,47 @@ def test_log_content_meets_its_span_in_any_order(tmp_path: Path, order: str) -> 
         assert [(1,)] == p.query("SELECT count(*) FROM logs")
 
 
+@pytest.mark.parametrize("order", ["spans first", "logs first", "one by one", "restart between", "days later"])
+def test_what_is_said_beside_calls_is_given_to_them(tmp_path: Path, order: str) -> None:
+    """Claude Code records prompt, tool use and answer at the turn: its two calls get them, in any order of arrival."""
+    scope = "com.anthropic.claude_code.tracing"
+    spans = [
+        span(1, 1, name="claude_code.interaction", span__type="interaction"),
+        span(1, 2, 1, start=NOON + SECOND, span__type="llm_request", model="claude-sonnet-4-5", input_tokens=9),
+        span(1, 3, 1, start=NOON + 3 * SECOND, span__type="llm_request", model="claude-sonnet-4-5", input_tokens=11),
+    ]  # fmt: skip
+    records = [
+        (1, 1, "user_prompt", {"prompt": "read notes.txt"}, NOON),
+        (1, 1, "tool_result", {"tool_name": "Read", "tool_input": '{"path":"n"}'}, NOON + 2 * SECOND),
+        (1, 1, "assistant_response", {"response": "milk"}, NOON + 4 * SECOND),
+    ]
+    told = [logs([record], scope="com.anthropic.claude_code.events") for record in records]
+    body = traces(spans, scope=scope)
+    with product(tmp_path, quiet_seconds=3600.0 if order == "one by one" else 0.0) as p:
+        if order in ("spans first", "days later"):
+            p.send(body)
+            p.fold()
+            if order == "days later":
+                p.restart()
+            p.send(*told, signal="logs")
+        else:
+            p.send(told[2], told[0], signal="logs")
+            if order == "restart between":
+                p.fold()
+                p.restart()
+            p.send(body)
+            if order == "one by one":
+                p.folding.step()
+            p.send(told[1], told[1], signal="logs")
+        p.fold()
+        heads = "SELECT span_id::INT, direction, role FROM span_messages JOIN messages USING (date, message_id) "
+        assert [
+            (2, "input", "user"), (2, "output", "assistant"),
+            (3, "input", "user"), (3, "input", "assistant"), (3, "output", "assistant"),
+        ] == p.query(f"{heads} WHERE span_id::INT > 1 ORDER BY span_id, direction, position")  # fmt: skip
+        assert [("turn",)] == p.query("SELECT DISTINCT source FROM lake.heads WHERE span_id::INT > 1")
+
+
 def test_log_content_of_a_span_that_never_came_is_kept(tmp_path: Path) -> None:
     """Nobody knows the span of these words, in a directory without any span and beside others: they are stored."""
     said = {"gen_ai.input.messages": [say("user", "hello there")]}
