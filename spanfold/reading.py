@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ def open_state(data: Path) -> StateStore:
         raise NoDataDirectory(f"there is no data directory {data}: start `spanfold up`, or give --data")
     keyring = open_keyring(data)
     return StateStore.open(data, sealer=comment_sealer(keyring) if keyring else None)
+
+
+def operating_user() -> str:
+    """The user that runs this process, for the audit log; `local` in a container without a user table."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "local"
 
 
 def comment_sealer(keyring: Keyring) -> CommentSealer:

@@ -57,17 +57,19 @@ _QUERIES: dict[str, sa.Select[tuple[object, ...]]] = {
 
 
 CopiesVersion = tuple[int, ...]
+_OF_DEPLOYS = settings_audit.c.area == "deploys"
 
 
 def copies_version(database: Database) -> CopiesVersion:
-    """Changes whenever a copy would: every change of reviews and deploys adds a line to one of the trails.
+    """Changes whenever a copy would: every change of reviews and deploys adds a line to one of the trails. Other lines
+    of the audit log, such as those of content that was read, do not count: they must not publish a snapshot.
 
     Lines are counted as well, because on PostgreSQL a line with a lower seq may become visible after a higher one.
     """
     version: list[int] = []
     with database.read() as connection:
-        for seq in (review_events.c.seq, settings_audit.c.seq):
-            newest, count = connection.execute(sa.select(sa.func.max(seq), sa.func.count())).one()
+        for seq, counted in ((review_events.c.seq, sa.true()), (settings_audit.c.seq, _OF_DEPLOYS)):
+            newest, count = connection.execute(sa.select(sa.func.max(seq), sa.func.count()).where(counted)).one()
             version += [newest or 0, count]
     return tuple(version)
 

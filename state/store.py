@@ -19,10 +19,12 @@ from spanfold.state.leases import Leases
 from spanfold.state.price_overrides import PriceOverride, PriceOverrides
 from spanfold.state.reviews import Reviews
 from spanfold.state.rules import Rules, RuleType
+from spanfold.state.tokens import Tokens
+from spanfold.state.users import Users
 
 
 class StateStore:
-    """Reviews, leases, deploys, rules, price overrides, keys and their audit trail, behind one URL.
+    """Reviews, leases, deploys, rules, price overrides, keys, users and the audit log, behind one URL.
 
     `url`: `sqlite:////path/state.db` or `postgresql+pg8000://...`. Opening creates or migrates the database; raises
     StateTooNew for one that a later release wrote. Without a `sealer` comments are neither taken nor shown.
@@ -36,6 +38,8 @@ class StateStore:
         self.rules = Rules(self._database)
         self.prices = PriceOverrides(self._database)
         self.keys = Keys(self._database)
+        self.users = Users(self._database)
+        self.tokens = Tokens(self._database)
         self.audit = Audit(self._database)
         self._copied: tuple[CopiesVersion, dict[str, pa.Table]] | None = None
 

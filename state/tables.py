@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0001"  # the newest migration; a test compares it with state/migrations/versions
+HEAD = "0002"  # the newest migration; a test compares it with state/migrations/versions
 
 STATES = ("unreviewed", "approved", "flagged", "rejected")
 KINDS = ("span", "trace", "message")
@@ -204,13 +204,44 @@ settings_audit = Table(
     Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
     Column("changed_at", UtcTime, nullable=False),
     Column("who", String(200), nullable=False),
-    Column("area", String(50), nullable=False),  # keys | deploys | prices | rules
+    Column("area", String(50), nullable=False),  # keys, users, content, export ...
     Column("action", String(50), nullable=False),
     Column("subject", String(400), nullable=False),
     Column("was", Text),  # JSON object or NULL
     Column("became", Text),
+    Column("prev", LargeBinary),  # hash of the line before
+    Column("hash", LargeBinary),
     Index(None, "area", "changed_at"),
     sqlite_autoincrement=True,
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", String(200), primary_key=True),  # lower case
+    Column("roles", String(200), nullable=False),  # comma separated
+    Column("tenants", Text),  # JSON list; NULL = all
+    Column("password", String(300)),  # scrypt hash; NULL = signs in elsewhere
+    Column("created_at", UtcTime, nullable=False),
+    Column("created_by", String(200), nullable=False),
+    Column("disabled_at", UtcTime),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(20), primary_key=True),
+    Column("kind", String(10), nullable=False),  # session | token
+    Column("hash", LargeBinary, nullable=False),
+    Column("prefix", String(20), nullable=False),
+    Column("user_name", String(200), nullable=False),
+    Column("label", String(200), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("used_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime),
+    UniqueConstraint("hash", name="hash"),
+    Index(None, "user_name"),
 )
 
 

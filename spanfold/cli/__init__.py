@@ -37,6 +37,9 @@ VERBS = {
     "deploys": "spanfold.cli.control:deploys",
     "keys": "spanfold.cli.control:keys",
     "prices": "spanfold.cli.control:prices",
+    "users": "spanfold.cli.access:users",
+    "tokens": "spanfold.cli.access:tokens",
+    "audit": "spanfold.cli.access:audit",
 }
 DEBUG_VARIABLE = "SPANFOLD_DEBUG"
 
