@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +27,6 @@ _ROLLED = ("project", "service_name", "environment", "operation", "key_label", "
 COLUMNS = ("date", *_TREE, *_ROLLED, *FILLED)  # what is read of a span
 STATE = ("has_content", "reason", "merged_into", "fills")  # what was decided before
 
-RollUp = Callable[[pa.Table], dict[dt.date, pa.Table]]  # signed calls (column `sign` +1 / -1) -> rollup rows by day
-
 
 _NO_SPANS = pa.Table.from_batches([], SPANS.append(pa.field("date", pa.date32())))  # empty_table() imports pandas
 
@@ -39,15 +37,15 @@ class Derived:
 
     tables: dict[str, dict[dt.date, pa.Table]] = field(default_factory=lambda: defaultdict(dict))
     calls: int = 0  # change of the number of calls
+    signed: pa.Table | None = None  # calls that begin (`sign` +1) or cease (-1) to count, for the rollup
 
 
 class Deriver:
     """Holds the recent traces and turns of all tenants."""
 
-    def __init__(self, lookup: Lookup, roll_up: RollUp, *, turns: int = 100_000) -> None:
+    def __init__(self, lookup: Lookup, *, turns: int = 100_000) -> None:
         self._window = TraceWindow(lookup)
         self._continuations = Continuations(turns)
-        self._roll_up = roll_up
 
     def update(
         self,
@@ -87,8 +85,7 @@ class Deriver:
             self._write_suppressed(after, changed, version, derived)
         signed = _signed_calls(whole, after, known, changed)
         derived.calls = int(signed["sign"].sum() or 0)
-        for day, table in self._roll_up(signed.to_arrow()).items():
-            derived.tables["rollup"][day] = table
+        derived.signed = signed.to_arrow()
 
     def _write_suppressed(self, after: pl.DataFrame, changed: list[int], version: int, derived: Derived) -> None:
         rows = after[changed].with_columns(revision=pl.lit(version, pl.Int64))

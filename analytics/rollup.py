@@ -32,7 +32,8 @@ class RollUp:
             return {}
         self._learn(signed)
         self._connection.register("signed_calls", signed)
-        rows = self._connection.sql(self._sql).to_arrow_table()
+        self._connection.execute(self._sql)
+        rows = self._connection.sql("FROM rolled").to_arrow_table()
         self._connection.unregister("signed_calls")
         out = {}
         for day in pc.unique(rows["date"]).to_pylist():
@@ -68,4 +69,5 @@ def _statement() -> str:
     counts = ",\n    ".join(f"sum(sign) FILTER (bucket = {i})::BIGINT AS latency_{i}" for i in range(LATENCY_BUCKETS))
     text = read_sql("rollup_delta").replace("{usage_sums}", sums).replace("{latency_counts}", counts)
     text = text.replace("{last_bucket}", str(LATENCY_BUCKETS - 1))
-    return text.replace("{priced}", cost_sql("signed_calls"))
+    text = text.replace("{priced}", cost_sql("signed_calls"))
+    return f"CREATE OR REPLACE TEMP TABLE rolled AS {text}"  # a long statement given to `sql` would be bound twice

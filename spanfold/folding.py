@@ -7,9 +7,7 @@ position, and what it does again changes nothing. A record that kills it twice i
 from __future__ import annotations
 
 import datetime as dt
-import gc
 import json
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,11 +44,6 @@ from spanfold.state.store import StateStore
 
 KINDS = ("spans", "logs", "metrics")  # what has identities
 PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
-_GC_THRESHOLDS = (
-    100_000,
-    50,
-    100,
-)  # known messages are many and have no cycles: look at them seldom (17 % of heavy CPU)
 _CAREFUL, _GIVE_UP = 2, 4  # tries of a chunk before it is read record by record; before its record is set aside
 
 
@@ -70,7 +63,7 @@ class Folding:
         self._stored = StoredSpans(settings.data, lambda traces: self._pipeline.runs["spans"].hours(traces))
         self._dead = DeadLetters(settings.data, self._keyring)
         self._roll_up = RollUp(self._book)
-        self._deriver = Deriver(self._stored.traces, self._roll_up)
+        self._deriver = Deriver(self._stored.traces)
         self._publisher = Publisher(settings.data)
         runs = {kind: IdentityRuns(settings.data, self.lake.manifest.runs.get(kind, ())) for kind in KINDS}
         self._pipeline = Pipeline(
@@ -83,10 +76,13 @@ class Folding:
         self._position = Position(*self.lake.manifest.journal)
         self._flushed: str | None = None
         self._compacted: str | None = None
+        self._committer = ThreadPoolExecutor(1)
+        self._committing: Future[None] | None = None  # at most one; nothing else may commit until it is done
         self._merger = ThreadPoolExecutor(1)
         self._merging: tuple[compact.Merge, Future[FileEntry]] | None = None
         self._damaged: dict[tuple[FileEntry, ...], str] = {}  # merges that a damaged file forbids, and why
         self._marker = settings.data / "run" / "folding.json"
+        self._wary_until = max(self._position, self._begun())
         self._relearn()
 
     # ---- one step ------------------------------------------------------------------------------------------------
@@ -95,37 +91,59 @@ class Folding:
         entries, after = self._read()
         request = self._request("flush", self._flushed)
         flushing = request is not None and after >= Position(*request["position"])
+        if flushing or any(record.signal != "traces" for _, record in entries):
+            self._settle_commit()  # log records look for their spans in the lake
         self._stored.manifest = self.lake.manifest
         batch = self._pipeline.fold(entries, flush=flushing)
         if after != self._position or batch.contexts:
-            self._commit(batch, after)
+            self._begin_commit(batch, after)
         self._position = after
-        if not self._is_full(entries) or time.monotonic() - self._published_at > PUBLISH_SECONDS:
+        busy = self._is_full(entries) and after > self._wary_until
+        if not busy or time.monotonic() - self._published_at > PUBLISH_SECONDS:
             self.publish()
         if flushing and request is not None:
             self._flushed = request["token"]
-        self._write_status(after, idle=not entries)
+        self._write_status(idle=not entries)
         return bool(entries)
 
-    def _commit(self, batch: Batch, after: Position) -> None:
-        version = self.lake.manifest.version + 1
+    def _begin_commit(self, batch: Batch, after: Position) -> None:
+        """Derives, then writes and commits in another thread, so that the next chunk is folded meanwhile. Chunks commit
+        in their order; what a crash leaves uncommitted is folded again."""
+        self._settle_commit()
+        self._stored.manifest = self.lake.manifest
+        version, signed = self.lake.manifest.version + 1, None
         if batch.spans or batch.contexts:
             spans = pa.concat_tables(batch.spans) if batch.spans else None
             derived = self._deriver.update(spans, batch.contexts, batch.traces_before, version)
             for table, days in derived.tables.items():
                 batch.tables[table] = days
             batch.counters["calls"] += derived.calls
+            signed = derived.signed
         batch.tables["quality"] = quality_tables(batch.quality)
+        runs, merged = self._add_identities(batch, version)
+        self._pipeline.runs = runs
+        pending = self._pipeline.pending() or after
+        self._committing = self._committer.submit(self._commit, batch, signed, runs, merged, after, pending)
+
+    def _commit(
+        self, batch: Batch, signed: pa.Table | None, runs: dict[str, IdentityRuns], merged: list[str],
+        after: Position, pending: Position,
+    ) -> None:  # fmt: skip
+        if signed is not None:
+            batch.tables["rollup"] = self._roll_up(signed)
         files = self.lake.write_many(
             [(table, day, rows) for table, days in batch.tables.items() for day, rows in days.items() if rows.num_rows]
         )
-        runs, merged = self._add_identities(batch, version)
-        pending = self._pipeline.pending() or after
         self.lake.commit(
             files, removed=merged, journal=(after.segment, after.offset), pending=(pending.segment, pending.offset),
             runs={kind: tuple(run.paths) for kind, run in runs.items()}, counters=batch.counters,
         )  # fmt: skip
-        self._pipeline.runs = runs
+
+    def _settle_commit(self) -> None:
+        """Waits for the commit that is under way. Raises what it raised."""
+        if self._committing is not None:
+            committing, self._committing = self._committing, None
+            committing.result()
 
     def _add_identities(self, batch: Batch, version: int) -> tuple[dict[str, IdentityRuns], list[str]]:
         """(runs with the identities of this batch, run files that were merged away)."""
@@ -138,6 +156,7 @@ class Folding:
 
     def publish(self) -> None:
         """Makes the newest manifest readable, unless it is already."""
+        self._settle_commit()
         copies = self._state.copies()
         now = (self.lake.manifest.version, tuple(map(id, copies.values())), self._book.version)
         if now != self._published:
@@ -167,6 +186,7 @@ class Folding:
 
     def _settle_merge(self) -> None:
         """Commits the merge that is under way, when it is done. A damaged file stays, named in the status."""
+        self._settle_commit()
         if self._merging is None:
             return
         work, merging = self._merging
@@ -189,13 +209,13 @@ class Folding:
             self.compact_everything()
             self.publish()
             self._compacted = request["token"]
-            self._write_status(self._position, idle=True)
+            self._write_status(idle=True)
 
     def trim_journal(self) -> None:
         """Forgets journal segments that are folded and older than the window."""
         pending = Position(*self.lake.manifest.pending)
         trim(
-            self._settings.data / "journal", min(self._position, pending),
+            self._settings.data / "journal", min(Position(*self.lake.manifest.journal), pending),
             self._settings.journal_window_seconds, self._settings.journal_window_bytes,
         )  # fmt: skip
 
@@ -234,6 +254,7 @@ class Folding:
 
     def close(self) -> None:
         self._reading.shutdown()
+        self._committer.shutdown()
         self._merger.shutdown()
         self._reader.close()
         self._publisher.close()
@@ -319,6 +340,14 @@ class Folding:
             return int(held["tries"]), until
         return (_CAREFUL if begun < self._position < until else 0), until
 
+    def _begun(self) -> Position:
+        """Where the last process began its last chunk: until there every chunk is committed before the next is begun,
+        so that a record that ends the process is found."""
+        try:
+            return Position(*json.loads(self._marker.read_text())["position"])
+        except (FileNotFoundError, ValueError, KeyError):
+            return Position(0, 0)
+
     # ---- beginnings --------------------------------------------------------------------------------------------
     def _relearn(self) -> None:
         """Log content that still waited for its span when the last process ended."""
@@ -338,11 +367,11 @@ class Folding:
             return None
         return request if request["token"] != done else None
 
-    def _write_status(self, after: Position, *, idle: bool) -> None:
+    def _write_status(self, *, idle: bool) -> None:
         manifest = self.lake.manifest
         status = {
             "time_ns": time.time_ns(),
-            "journal": [after.segment, after.offset],
+            "journal": list(manifest.journal),
             "manifest": manifest.version,
             "snapshot": self._published[0],
             "flushed": self._flushed,
@@ -354,28 +383,6 @@ class Folding:
             "idle": idle,
         }
         write_durably(self._settings.data / "run" / "folder.json", json.dumps(status).encode(), sync_directory=False)
-
-
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Folds until told to stop. Whatever goes wrong ends the process; the supervisor starts it again."""
-    gc.set_threshold(*_GC_THRESHOLDS)
-    folding = Folding(settings)
-    try:
-        folding.publish()
-        trimmed = 0.0
-        while not stop.is_set():
-            began = time.monotonic()
-            folding.step()
-            folding.merge_some()
-            folding.compact_if_asked()
-            if began - trimmed > 10:
-                folding.trim_journal()
-                folding.retain()
-                folding.refresh_prices()
-                trimmed = began
-            stop.wait(max(0.0, settings.fold_interval_seconds - (time.monotonic() - began)))
-    finally:
-        folding.close()
 
 
 def fold_to_end(settings: Settings) -> None:

@@ -69,7 +69,7 @@ def collect(settings: Settings) -> None:
 def fold(settings: Settings) -> None:
     """Fold the journal into the lake and publish snapshots."""
     stop = _stop_on_signals()
-    from spanfold.folding import run
+    from spanfold.fold_process import run
 
     run(settings, stop)
 

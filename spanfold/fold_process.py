@@ -1,0 +1,134 @@
+"""The fold process around `folding.py`: one loop, memory that suits chunks of many megabytes, a rehearsal at the start.
+
+Freed memory is kept for the next chunk and cycles are looked for only when there is time (together a sixth of the CPU
+under load); both are given back once the journal is folded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime as dt
+import gc
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from spanfold.analytics.derive import Deriver
+from spanfold.analytics.prices import PriceBook
+from spanfold.analytics.rollup import RollUp
+from spanfold.collector.pipeline import Pipeline
+from spanfold.collector.segments import JournalRecord, Position
+from spanfold.exporter.identity import IdentityRuns
+from spanfold.exporter.keys import Keyring
+from spanfold.exporter.lake import Lake
+from spanfold.exporter.redact import Redactor
+from spanfold.exporter.redaction_rules import BUILT_IN
+from spanfold.folding import KINDS, Folding
+from spanfold.settings import Settings
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
+_MB = 1 << 20
+_TIDY_SECONDS = 60.0  # between looks for cycles while there is nothing to fold
+_TIDY_AT_LAST = 900.0  # between looks for cycles whatever there is to fold
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Folds until told to stop. Whatever goes wrong ends the process; the supervisor starts it again."""
+    _keep_freed_memory()
+    gc.disable()
+    folding = Folding(settings)
+    try:
+        folding.publish()
+        if not folding.step():
+            rehearse()
+        kept_at = tidied = time.monotonic()
+        dirty = False
+        while not stop.is_set():
+            began = time.monotonic()
+            folded = folding.step()
+            folding.merge_some()
+            folding.compact_if_asked()
+            if began - kept_at > 10:
+                _keep_house(folding)
+                kept_at = began
+            dirty |= folded
+            if dirty and began - tidied > (_TIDY_AT_LAST if folded else _TIDY_SECONDS):
+                _tidy()
+                tidied, dirty = began, False
+            stop.wait(max(0.0, settings.fold_interval_seconds - (time.monotonic() - began)))
+    finally:
+        folding.close()
+
+
+def _keep_house(folding: Folding) -> None:
+    folding.trim_journal()
+    folding.retain()
+    folding.refresh_prices()
+
+
+def rehearse() -> None:
+    """Folds one span into a directory that is thrown away: what is imported, compiled and built at the first use is
+    there before the first span comes."""
+    day = dt.datetime.now(dt.UTC)
+    with tempfile.TemporaryDirectory(prefix="spanfold-") as name:
+        data = Path(name)
+        keyring, lake, roll_up = Keyring.open(data), Lake(data), RollUp(PriceBook.load(()))
+        runs = {kind: IdentityRuns(data, ()) for kind in KINDS}
+        pipeline = Pipeline(
+            keyring, "encrypted", lambda tenant: Redactor(BUILT_IN, hash_key=keyring.hash_key(tenant, "identifier")),
+            runs, lambda keys: {}, lambda entry, error: None, quiet_seconds=0,
+        )  # fmt: skip
+        record = JournalRecord("traces", "default", None, time.time_ns(), _one_call(day))
+        batch = pipeline.fold([(Position(0, 0), record)], flush=True)
+        derived = Deriver(lambda traces: pl.DataFrame()).update(pa.concat_tables(batch.spans), batch.contexts, set(), 1)
+        batch.tables |= derived.tables
+        if derived.signed is not None:
+            batch.tables["rollup"] = roll_up(derived.signed)
+        parts = [(table, day, rows) for table, days in batch.tables.items() for day, rows in days.items()]
+        lake.commit(lake.write_many(parts))
+        lake.close()
+
+
+def _one_call(at: dt.datetime) -> bytes:
+    """A trace request with one call, words included."""
+    request = ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    scope.scope.name = "rehearsal"
+    start = int(at.timestamp()) * 1_000_000_000
+    span = scope.spans.add(
+        trace_id=b"\1" * 16, span_id=b"\1" * 8, name="chat", start_time_unix_nano=start, end_time_unix_nano=start + 1
+    )
+    said = '[{"role": "user", "parts": [{"type": "text", "content": "Write to someone@example.com"}]}]'
+    texts = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o",
+             "gen_ai.input.messages": said, "gen_ai.output.messages": said}  # fmt: skip
+    for key, text in texts.items():
+        span.attributes.add(key=key).value.string_value = text
+    span.attributes.add(key="gen_ai.usage.input_tokens").value.int_value = 1
+    body: bytes = request.SerializeToString()
+    return body
+
+
+def _keep_freed_memory() -> None:
+    """Buffers of a chunk are mapped once and used again, instead of being given to the system and fetched page by page
+    for the next chunk. Nothing happens where the C library has no mallopt."""
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    for parameter, value in ((_M_MMAP_THRESHOLD, 32 * _MB), (_M_TRIM_THRESHOLD, 1024 * _MB), (_M_TOP_PAD, 64 * _MB)):
+        mallopt(parameter, value)
+
+
+def _tidy() -> None:
+    """Frees cycles, and gives memory that is free back to the system."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return
