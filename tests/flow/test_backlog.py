@@ -1,0 +1,91 @@
+"""A backlog is folded while the chunk before it is still being written: nothing depends on which of them is durable."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from spanfold.collector import decode
+from tests.flow.sending import NOON, SECOND, Product, chat, product, span, traces
+
+CHUNK = 600  # bytes of journal: each request below is a chunk of its own
+
+
+class Killed(BaseException):
+    """The process ends here: nothing catches this."""
+
+
+class AtLast:
+    """An executor that comes to a task only when it is waited for: a kill before that loses the commit."""
+
+    def submit(self, task: Any, *arguments: Any) -> AtLast:
+        self._task = lambda: task(*arguments)
+        return self
+
+    def result(self) -> None:
+        self._task()
+
+    def shutdown(self) -> None:
+        pass
+
+
+def fold_until_killed(p: Product) -> None:
+    """Folds until the poison ends it; the commit that is under way then is lost."""
+    p.folding._committer.shutdown()
+    p.folding._committer = AtLast()  # type: ignore[assignment]
+    with contextlib.suppress(Killed):
+        while p.folding.step():
+            continue
+
+
+def test_a_record_that_kills_is_found_though_the_commit_before_it_is_lost_as_well(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """F29: chunks A, B, poison, C. The kill takes A's or B's commit with it; still the poison is set aside after a
+    bounded number of restarts, and A, B and C are stored once."""
+    real = decode.decode_spans
+
+    def deadly(records: Any) -> Any:
+        if any(b"poison" in record.body for record in records):
+            raise Killed
+        return real(records)
+
+    monkeypatch.setattr(decode, "decode_spans", deadly)
+    with product(tmp_path, chunk_bytes=CHUNK) as p:
+        p.send(traces([chat(1, 1)]), traces([chat(2, 1)]), traces([span(3, 1, name="poison")]), traces([chat(4, 1)]))
+        deaths = 0
+        while p.folding.lake.manifest.counters.get("spans", 0) < 3 and deaths < 12:
+            fold_until_killed(p)
+            deaths += 1
+            p.restart()
+        p.fold()
+        assert deaths <= 7
+        assert len(list((tmp_path / "dead-letters").glob("*.bin"))) == 1
+        stored = [(f"{n:032x}", 1, 100) for n in (1, 2, 4)]
+        assert p.query("SELECT trace_id, count(*), sum(input_tokens) FROM calls GROUP BY 1 ORDER BY 1") == stored
+        assert p.query("SELECT sum(calls) FROM rollup_daily") == [(3,)]
+
+
+def test_a_backlog_of_many_chunks_is_stored_as_one_chunk_is(tmp_path: Path) -> None:
+    """One request a chunk or all in one: the same rows, sums, links and suppressed containers."""
+    bodies = []
+    for trace in range(1, 21):
+        agent = span(trace, 1, name="invoke_agent", gen_ai__operation__name="invoke_agent",
+                     gen_ai__usage__input_tokens=100)  # fmt: skip
+        late = chat(trace, 2, 1, start=NOON + trace * SECOND, gen_ai__conversation__id="c")
+        bodies += [traces([late]), traces([agent])]
+    found = []
+    for chunk in (CHUNK, 1 << 20):
+        with product(tmp_path / str(chunk), chunk_bytes=chunk) as p:
+            p.send(*bodies)
+            p.fold()
+            found.append(
+                [
+                    p.query("SELECT trace_id, span_id, input_tokens FROM calls ORDER BY ALL"),
+                    p.query("SELECT trace_id, span_id, reason FROM suppressed ORDER BY ALL"),
+                    p.query("SELECT sum(calls), sum(input_tokens), sum(cost) FROM rollup_daily"),
+                ]
+            )
+    assert found[0] == found[1]
+    assert [len(found[0][0]), len(found[0][1])] == [20, 20]
