@@ -81,7 +81,7 @@ def rehearse() -> None:
         runs = {kind: IdentityRuns(data, ()) for kind in KINDS}
         pipeline = Pipeline(
             keyring, "encrypted", lambda tenant: Redactor(BUILT_IN, hash_key=keyring.hash_key(tenant, "identifier")),
-            runs, lambda keys: {}, lambda entry, error: None, quiet_seconds=0,
+            runs, lambda keys: {}, lambda traces: [], lambda entry, error: None, quiet_seconds=0,
         )  # fmt: skip
         record = JournalRecord("traces", "default", None, time.time_ns(), _one_call(day))
         batch = pipeline.fold([(Position(0, 0), record)], flush=True)

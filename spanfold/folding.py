@@ -82,7 +82,6 @@ class Folding:
         self._merging: tuple[compact.Merge, Future[FileEntry]] | None = None
         self._damaged: dict[tuple[FileEntry, ...], str] = {}  # merges that a damaged file forbids, and why
         self._marker = settings.data / "run" / "folding.json"
-        self._wary_until = max(self._position, self._begun())
         self._relearn()
 
     # ---- one step ------------------------------------------------------------------------------------------------
@@ -98,8 +97,9 @@ class Folding:
         if after != self._position or batch.contexts:
             self._begin_commit(batch, after)
         self._position = after
-        busy = self._is_full(entries) and after > self._wary_until
-        if not busy or time.monotonic() - self._published_at > PUBLISH_SECONDS:
+        # The first chunk of a process is published, and so committed, at once: each start gets further, up to the
+        # record that ended the process before.
+        if not self._is_full(entries) or time.monotonic() - self._published_at > PUBLISH_SECONDS:
             self.publish()
         if flushing and request is not None:
             self._flushed = request["token"]
@@ -339,14 +339,6 @@ class Folding:
         if begun == self._position:
             return int(held["tries"]), until
         return (_CAREFUL if begun < self._position < until else 0), until
-
-    def _begun(self) -> Position:
-        """Where the last process began its last chunk: until there every chunk is committed before the next is begun,
-        so that a record that ends the process is found."""
-        try:
-            return Position(*json.loads(self._marker.read_text())["position"])
-        except (FileNotFoundError, ValueError, KeyError):
-            return Position(0, 0)
 
     # ---- beginnings --------------------------------------------------------------------------------------------
     def _relearn(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from spanfold.collector import decode
 from tests.flow.sending import NOON, SECOND, Product, chat, product, span, traces
 
-CHUNK = 600  # bytes of journal: each request below is a chunk of its own
+CHUNK = 100  # bytes of journal: each request below is a full chunk of its own
 
 
 class Killed(BaseException):
