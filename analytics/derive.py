@@ -17,15 +17,16 @@ import polars as pl
 import pyarrow as pa
 
 from spanfold.analytics.continuation import Continuations, Turn
-from spanfold.analytics.suppression import FILLED, Decision, decide
+from spanfold.analytics.response_ids import ResponseIds
+from spanfold.analytics.suppression import Decision, decide
 from spanfold.analytics.trace_window import Lookup, TraceWindow
-from spanfold.semconv.schema import LINKS, SPANS, SUPPRESSED
+from spanfold.semconv.schema import FACT_COLUMNS, LINKS, SPANS, SUPPRESSED
 
 _TREE = ("tenant", "trace_id", "span_id", "parent_span_id", "scope_name", "start_time", "duration_ns",
          "is_candidate", "is_container")  # fmt: skip
 _ROLLED = ("project", "service_name", "environment", "operation", "key_label", "status")
-COLUMNS = ("date", *_TREE, *_ROLLED, *FILLED)  # what is read of a span
-STATE = ("has_content", "reason", "merged_into", "fills")  # what was decided before
+COLUMNS = ("date", *_TREE, *_ROLLED, *FACT_COLUMNS)  # what is read of a span
+STATE = ("is_fact", "has_content", "reason", "merged_into", "fills")  # what was decided before
 
 
 _NO_SPANS = pa.Table.from_batches([], SPANS.append(pa.field("date", pa.date32())))  # empty_table() imports pandas
@@ -46,6 +47,7 @@ class Deriver:
     def __init__(self, lookup: Lookup, *, turns: int = 100_000) -> None:
         self._window = TraceWindow(lookup)
         self._continuations = Continuations(turns)
+        self._response_ids = ResponseIds()
 
     def update(
         self,
@@ -53,49 +55,65 @@ class Deriver:
         contexts: Iterable[Mapping[str, Any]],
         stored_before: set[tuple[str, str]],
         version: int,
+        *,
+        facts: pa.Table | None = None,
     ) -> Derived:
-        """`spans`: new rows with a `date` column; `contexts`: their context rows (with `date`); `stored_before`:
-        (tenant, trace_id) of those traces that held spans before; `version`: the manifest that will hold the result."""
+        """`spans`: new rows with a `date` column; `contexts`: new context rows (with `date`); `facts`: new rows of
+        `facts` (with `date`); `stored_before`: (tenant, trace_id) of the traces of `spans` that held rows before;
+        `version`: the manifest that will hold the result."""
         derived = Derived()
         rows = list(contexts)
         with_content = {(r["tenant"], r["trace_id"], r["span_id"]) for r in rows}
-        fresh = _frame(_NO_SPANS if spans is None else spans, with_content)
-        touching = fresh.filter(pl.col("is_candidate")).select("tenant", "trace_id").unique()
-        if stored_before:  # an old trace may hold candidates whose parents come only now
-            late = pl.DataFrame(sorted(stored_before), schema=["tenant", "trace_id"], orient="row")
+        fresh = _frame(_NO_SPANS if spans is None else spans)
+        calls = fresh.filter(pl.col("is_candidate")).select("tenant", "trace_id", "response_id", "start_time")
+        self._response_ids.learn(calls)
+        touching = calls.select("tenant", "trace_id").unique()
+        old = stored_before | _late(rows, fresh)
+        if facts is not None:
+            fresh = with_facts(fresh, pl.DataFrame(facts))
+            old |= set(zip(facts["tenant"].to_pylist(), facts["trace_id"].to_pylist(), strict=True))
+        old |= self._response_ids.partners(touching, old)
+        if old:  # an old trace may hold candidates whose parents, words or facts come only now
+            late = pl.DataFrame(sorted(old), schema=["tenant", "trace_id"], orient="row")
             touching = pl.concat([touching, late]).unique()
+        whole = fresh.clear()
         if len(touching):
-            self._suppress(fresh, touching, stored_before, with_content, version, derived)
-        self._link(fresh, rows, version, derived)
+            whole = self._suppress(fresh, touching, old, with_content, version, derived)
+        self._link(whole, rows, version, derived)
         return derived
 
     def _suppress(
-        self, fresh: pl.DataFrame, touching: pl.DataFrame, stored_before: set[tuple[str, str]],
+        self, fresh: pl.DataFrame, touching: pl.DataFrame, old: set[tuple[str, str]],
         with_content: set[tuple[str, str, str]], version: int, derived: Derived,
-    ) -> None:  # fmt: skip
+    ) -> pl.DataFrame:  # fmt: skip
+        """Decides again; gives the whole traces as they are now."""
         fresh = fresh.join(touching, on=["tenant", "trace_id"], how="semi")
-        before = self._window.touch(fresh, stored_before)
+        before = self._window.touch(fresh, old)
         known = len(before)
-        whole = pl.concat([before, fresh]) if known else fresh
+        whole = _spoken(pl.concat([before, fresh]) if known else fresh, with_content)
         decisions = decide(whole)
         after = whole.with_columns(_decided(len(whole), decisions))
-        self._window.keep(after, stored_before)
+        self._window.keep(after, old)
         changed = _changed(whole, after, known)
         if len(changed):
             self._write_suppressed(after, changed, version, derived)
         signed = _signed_calls(whole, after, known, changed)
         derived.calls = int(signed["sign"].sum() or 0)
         derived.signed = signed.to_arrow()
+        return after
 
     def _write_suppressed(self, after: pl.DataFrame, changed: list[int], version: int, derived: Derived) -> None:
         rows = after[changed].with_columns(revision=pl.lit(version, pl.Int64))
         for (day,), part in rows.group_by("date"):
             derived.tables["suppressed"][day] = part.select(SUPPRESSED.names).to_arrow().cast(SUPPRESSED)
 
-    def _link(self, fresh: pl.DataFrame, contexts: list[Mapping[str, Any]], version: int, derived: Derived) -> None:
+    def _link(self, whole: pl.DataFrame, contexts: list[Mapping[str, Any]], version: int, derived: Derived) -> None:
         if not contexts:
             return
-        calls = fresh.filter(pl.col("is_candidate") & pl.col("has_content")).iter_rows(named=True)
+        told = {row["trace_id"] for row in contexts}
+        calls = whole.filter(
+            pl.col("is_candidate") & pl.col("has_content") & pl.col("trace_id").is_in(list(told))
+        ).iter_rows(named=True)
         spans = {(r["tenant"], r["trace_id"], r["span_id"]): r for r in calls}
         turns: dict[tuple[str, str, str], Turn] = {}
         for row in contexts:
@@ -132,17 +150,48 @@ class Deriver:
         )  # fmt: skip
 
 
-def _frame(spans: pa.Table, with_content: set[tuple[str, str, str]]) -> pl.DataFrame:
+def _frame(spans: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(spans.select(COLUMNS))
     assert isinstance(frame, pl.DataFrame)
     undecided = [pl.lit(None, pl.String).alias(name) for name in ("reason", "merged_into", "fills")]
+    return frame.with_columns(pl.lit(False).alias("is_fact"), pl.lit(False).alias("has_content"), *undecided)
+
+
+def with_facts(spans: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+    """The spans, and below each span a row for every fact recorded at it: no span, no candidate, but what it states
+    stands in its columns. `facts` has the columns of `FACTS` and `date`; the highest revision of each counts."""
+    if not len(facts):
+        return spans
+    latest = facts.sort("revision").unique(["tenant", "trace_id", "span_id", "fact_id"], keep="last")
+    rows = latest.rename({"span_id": "parent_span_id", "time": "start_time"}).with_columns(
+        (pl.col("fact_id") + "@" + pl.col("parent_span_id")).alias("span_id"),
+        pl.lit(0, pl.Int64).alias("duration_ns"),
+        *(pl.lit(False).alias(name) for name in ("is_candidate", "is_container", "has_content")),
+        pl.lit(True).alias("is_fact"),
+    )
+    rows = rows.with_columns(
+        pl.lit(None, spans.schema[name]).alias(name) for name in spans.columns if name not in rows.columns
+    )
+    return pl.concat([spans, rows.select(pl.col(n).cast(kind) for n, kind in spans.schema.items())])
+
+
+def _late(contexts: Iterable[Mapping[str, Any]], fresh: pl.DataFrame) -> set[tuple[str, str]]:
+    """Traces of words that came apart from their spans."""
+    apart = {(row["tenant"], row["trace_id"], row["span_id"]) for row in contexts if row["source"] in ("log", "turn")}
+    if apart:
+        apart -= set(fresh.select("tenant", "trace_id", "span_id").rows())
+    return {(tenant, trace_id) for tenant, trace_id, _ in apart}
+
+
+def _spoken(frame: pl.DataFrame, with_content: set[tuple[str, str, str]]) -> pl.DataFrame:
+    """The frame with `has_content` of the spans whose words are new."""
     if not with_content:
-        return frame.with_columns(pl.lit(False).alias("has_content"), *undecided)
+        return frame
     content = pl.DataFrame(sorted(with_content), schema=_identity_schema(), orient="row")
-    keys = list(_identity_schema())
-    return frame.join(
-        content.with_columns(has_content=pl.lit(True)), on=keys, how="left", maintain_order="left"
-    ).with_columns(pl.col("has_content").fill_null(False), *undecided)
+    told = frame.select(_identity_schema().keys()).join(
+        content.with_columns(new=pl.lit(True)), on=list(_identity_schema()), how="left", maintain_order="left"
+    )["new"]
+    return frame.with_columns(has_content=pl.col("has_content") | told.fill_null(False))
 
 
 def _identity_schema() -> dict[str, Any]:

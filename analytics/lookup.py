@@ -11,11 +11,12 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from spanfold.analytics.derive import COLUMNS
+from spanfold.analytics.derive import COLUMNS, with_facts
+from spanfold.analytics.views import duckdb_type
 from spanfold.exporter.identity import ANY_HOUR
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.exporter.manifest import Manifest
-from spanfold.semconv.schema import TABLES
+from spanfold.semconv.schema import FACTS, TABLES
 
 Traces = Sequence[tuple[str, str]]  # tenant, trace_id
 Hours = Callable[[Traces], set[int]]  # the hours since 1970 that their spans start in (`IdentityRuns.hours`)
@@ -37,13 +38,15 @@ class StoredSpans:
         self.rows_read = 0  # rows that came back, for the proof that work follows what arrived
 
     def traces(self, traces: Traces) -> pl.DataFrame:
-        """Whole traces in the columns of `derive.COLUMNS` and what was decided about them."""
+        """Whole traces in the columns of `derive.COLUMNS`, what was stated of them and what was decided about them."""
         spans = self._find("spans", [c for c in COLUMNS if c != "date"], traces)
         decided = self._find(
             "suppressed", ["tenant", "trace_id", "span_id", "revision", "reason", "merged_into", "fills"], traces
         )
         held = self._find("contexts", ["tenant", "trace_id", "span_id"], traces)
+        stated = self._find("facts", FACTS.names, traces)
         keys = ["tenant", "trace_id", "span_id"]
+        spans = with_facts(spans.with_columns(is_fact=pl.lit(False)), stated)
         latest = decided.sort("revision").unique(keys, keep="last").drop("revision", "date")
         content = held.select(keys).unique().with_columns(has_content=pl.lit(True))
         return (
@@ -96,11 +99,10 @@ class StoredSpans:
         return frame
 
     def _paths(self, table: str, hours: set[int]) -> list[str]:
-        """Files of the days of these hours; contexts also beside them, where log records lie that came before their
-        span."""
+        """Files of the days of these hours; contexts and facts also beside them, where log records lie."""
         if ANY_HOUR in hours:
             return self.manifest.paths(table)
-        around = (-1, 0, 1) if table == "contexts" else (0,)
+        around = (-1, 0, 1) if table in ("contexts", "facts") else (0,)
         days = {(EPOCH_DAY + dt.timedelta(days=hour // 24 + more)).isoformat() for hour in hours for more in around}
         return [file.path for file in self.manifest.files_of(table) if file.date in days]
 
@@ -123,11 +125,4 @@ def _literal(hour: int) -> str:
 
 
 def _typed_nulls(table: str, columns: list[str]) -> str:
-    kinds = {
-        "string": "VARCHAR",
-        "int64": "BIGINT",
-        "bool": "BOOLEAN",
-        "double": "DOUBLE",
-        "timestamp[us]": "TIMESTAMP",
-    }
-    return ", ".join(f"NULL::{kinds[str(TABLES[table].field(c).type)]} AS {c}" for c in columns)
+    return ", ".join(f"NULL::{duckdb_type(TABLES[table].field(c).type)} AS {c}" for c in columns)

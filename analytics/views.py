@@ -12,8 +12,7 @@ from importlib import resources
 
 import pyarrow as pa
 
-from spanfold.analytics.suppression import FILLED
-from spanfold.semconv.schema import LATENCY_BUCKETS, PROMOTED, TABLES
+from spanfold.semconv.schema import FACT_COLUMNS, LATENCY_BUCKETS, PROMOTED, TABLES
 from spanfold.semconv.schema import USAGE_COLUMNS as USAGE_COLUMNS
 
 MACROS = "macros"
@@ -122,7 +121,7 @@ def shared_parts() -> dict[str, str]:
         "end_time": _END_TIME,
         "trace_rows": trace_sql("lake.spans", "lake.priced"),
         "attributes": _attributes(),
-        "filled": ", ".join(_filled(name) for name in FILLED),
+        "filled": ", ".join(_filled(name) for name in FACT_COLUMNS),
         "conversation_rows": conversation_sql("lake.threaded"),
         "priced_calls": cost_sql("lake.calls"),
         "other_inputs": _known_sum(_OTHER_INPUTS),
@@ -144,8 +143,10 @@ def _known_sum(columns: Sequence[str]) -> str:
 
 
 def _filled(name: str) -> str:
+    """What a call took from others stands instead of its own: a finer split of its tokens, or what it lacked."""
     kind = duckdb_type(TABLES["spans"].field(name).type)
-    return f"coalesce(s.{name}, TRY_CAST(d.fills ->> '{name}' AS {kind})) AS {name}"
+    taken = f"d.fills -> '{name}'" if kind.endswith("[]") else f"d.fills ->> '{name}'"
+    return f"CASE WHEN d.fills IS NULL THEN s.{name} ELSE coalesce(TRY_CAST({taken} AS {kind}), s.{name}) END AS {name}"
 
 
 def _attributes() -> str:

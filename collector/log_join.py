@@ -51,6 +51,8 @@ class LogJoin:
         """Takes a span; says whether its own content has to wait for log records that came before it."""
         key = (place.tenant, place.trace_id, place.span_id)
         waiting = self._waiting.setdefault(key, _Waiting())
+        if waiting.pieces and waiting.place is None:  # they were stored without their span's day and conversation
+            self._dirty.setdefault(key, waiting)
         waiting.place, waiting.own = place, content or waiting.own
         return key in self._dirty
 

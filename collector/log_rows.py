@@ -15,12 +15,14 @@ import xxhash
 from numpy.typing import NDArray
 
 from spanfold.collector import decode
+from spanfold.collector.facts import FactRows, of_logs
 from spanfold.collector.log_join import LogJoin
 from spanfold.collector.span_rows import Located, by_day, partition_days, private_columns
 from spanfold.collector.turns import Turns
 from spanfold.exporter.identity import Identities, IdentityRuns, record_identities
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.semconv import log_records, normalise, turns
+from spanfold.semconv.log_facts import log_facts
 from spanfold.semconv.records import LogBatch
 from spanfold.semconv.schema import LOGS
 from spanfold.semconv.value_columns import binary_parts
@@ -48,6 +50,7 @@ class LogRows:
     private: dict[int, dict[str, Any]]
     identities: Identities
     counters: Counter[str]
+    facts: FactRows | None = None  # what they state of calls
     private_ids: dict[int, bytes] = field(default_factory=dict)
 
     def day(self, row: int) -> dt.date:
@@ -77,10 +80,13 @@ def read(entries: Sequence[Entry], meetings: Meetings, runs: IdentityRuns, hash_
     length = len(source.columns)
     table = pa.table([columns[f.name] if f.name in columns else pa.nulls(length, f.type) for f in LOGS], schema=LOGS)
     new_row = {int(old): new for new, old in enumerate(at)}
+    stating, stated = log_facts(source, pieces)
+    new = np.isin(stating, at)
     return LogRows(
         table=table.take(pa.array(at)), days=partition_days(table["time"])[at],
         private={new_row[row]: value for row, value in kept.private if row in new_row},
         identities=identities.take(at), counters=Counter(logs=len(at), duplicate_logs=length - len(at)),
+        facts=of_logs(table.take(pa.array(stating[new])), stated.filter(pa.array(new))) if new.any() else None,
     )  # fmt: skip
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from spanfold.collector import log_rows, metric_rows, span_rows
+from spanfold.collector.facts import of_content
 from spanfold.collector.log_join import FindPlaces, LogJoin
 from spanfold.collector.redaction import Redaction
 from spanfold.collector.segments import JournalRecord, Position
@@ -28,6 +29,7 @@ from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.redact import Redactor
 from spanfold.semconv.detection import DIALECTS
+from spanfold.semconv.fingerprint import fingerprint, opening_texts
 from spanfold.semconv.records import SpanContent
 
 Entry = tuple[Position, JournalRecord]
@@ -42,6 +44,7 @@ class Batch:
     tables: Tables = field(default_factory=lambda: defaultdict(dict))
     spans: list[pa.Table] = field(default_factory=list)  # the new span rows, with their `date`
     contexts: list[dict[str, Any]] = field(default_factory=list)  # the new context rows, with their `date`
+    facts: list[pa.Table] = field(default_factory=list)  # the new facts, with their `date`
     identities: dict[str, list[Identities]] = field(default_factory=lambda: defaultdict(list))
     traces_before: set[tuple[str, str]] = field(default_factory=set)  # (tenant, trace_id) stored before this chunk
     quality: Counter[tuple[str, ...]] = field(default_factory=Counter)
@@ -131,8 +134,10 @@ class Pipeline:
         )
         points = metric_rows.read(by_signal["metrics"], self.runs["metrics"]) if by_signal["metrics"] else None
         folded = []
-        contents = [*self._span_contents(spans), *self._join.ready(flush=flush), *self._turns.ready(flush=flush)]
-        for place, content in contents:
+        own = self._span_contents(spans)  # first: what waits has to meet these spans
+        met = [*self._join.ready(flush=flush), *self._turns.ready(flush=flush)]
+        facts = [f for f in (logs.facts if logs else None, of_content(self._fingerprints(met))) if f is not None]
+        for place, content in [*own, *met]:
             folded.append(self._tenant(place.tenant).folder.take(content, place))
         self._redaction.words({name: tenant.folder for name, tenant in self._tenants.items()}, today)
         self._add_rows(folded)
@@ -144,6 +149,9 @@ class Pipeline:
         for rows in (spans, logs, points):
             if rows is not None:
                 rows.finish(batch, self._located)
+        for stated in facts:
+            self._redaction.columns(stated)
+            stated.finish(batch)
         batch.tables["redactions"] = self._redaction.take_tables()
         return batch
 
@@ -160,6 +168,12 @@ class Pipeline:
                 if not self._join.span(place, content) and content is not None
             ]
         return spans.contents()
+
+    def _fingerprints(self, met: Sequence[tuple[Place, SpanContent]]) -> Iterator[tuple[Place, int, str]]:
+        """Of the calls whose words came beside them."""
+        for place, content in met:
+            if place.is_call and (texts := opening_texts(content)) is not None:
+                yield place, content.pieces, fingerprint(*texts, self._fingerprint_key(place.tenant))
 
     def _add_rows(self, folded: Sequence[Folded]) -> None:
         for item in folded:

@@ -20,11 +20,12 @@ from spanfold.exporter.redact import Redactor
 from spanfold.semconv.schema import REDACTIONS
 
 if TYPE_CHECKING:
+    from spanfold.collector.facts import FactRows
     from spanfold.collector.log_rows import LogRows
     from spanfold.collector.metric_rows import MetricRows
     from spanfold.collector.span_rows import SpanRows
 
-    Rows: TypeAlias = SpanRows | LogRows | MetricRows
+    Rows: TypeAlias = SpanRows | LogRows | MetricRows | FactRows
 
 IDENTIFIERS = ("user_id", "session_id", "conversation_id", "key_label")  # PII here becomes a keyed hash, joinable
 TEXTS = (

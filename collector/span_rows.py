@@ -214,13 +214,13 @@ def _identities(source: SpanBatch) -> tuple[Identities, Identities]:
     digest = end ^ (attributes << np.uint64(48)) ^ (status << np.uint64(60))
     traces = ids.copy()
     traces[:, 16:] = 0
-    marks = span_identities(owner, traces, _hours(source.columns["start_ns"].to_numpy()))
+    marks = span_identities(owner, traces, hours_of(source.columns["start_ns"].to_numpy()))
     with np.errstate(over="ignore"):
         first = np.unique(marks.low + marks.digest * _SPREAD, return_index=True)[1]
     return span_identities(owner, ids, digest), marks.take(first)
 
 
-def _hours(start_ns: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def hours_of(start_ns: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Hours since 1970, ANY_HOUR where the start decides no partition."""
     days = start_ns // np.uint64(_DAY_US * 1000)
     believable = (days >= np.uint64(_FIRST_DAY)) & (days <= np.uint64(_LAST_DAY))

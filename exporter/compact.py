@@ -158,6 +158,7 @@ _MEANING: dict[str, Callable[[pa.Table], pa.Table]] = {
     "spans": _by_time,
     "messages": _messages,
     "contexts": _highest_revision(["tenant", "trace_id", "span_id", "direction"]),
+    "facts": _highest_revision(["tenant", "trace_id", "span_id", "fact_id"]),
     "suppressed": _highest_revision(["tenant", "trace_id", "span_id"]),
     "links": _highest_revision(["tenant", "trace_id", "span_id"]),
     "rollup": _summed(_ROLLUP_KEYS, ROLLUP),

@@ -102,6 +102,13 @@ def normalise_spans(batch: SpanBatch, dialects: Dialects = DIALECTS, *, hash_key
     return Normalised(fields, contents, content_keys, unparsed, spans.notes, spans.event_keys)
 
 
+def normalise_facts(batch: SpanBatch, dialects: Dialects = DIALECTS) -> dict[str, pa.Array]:
+    """Columns that attributes state, for records that are no spans (semconv/log_facts.py): no content, no kind."""
+    spans = _opened(batch, dialects)
+    _fill_fields(spans)
+    return _dimensions(spans) | _usage(spans) | _answers(spans)
+
+
 def _opened(batch: SpanBatch, dialects: Dialects) -> _Spans:
     origin = batch.columns["origin"].to_numpy()
     names = batch.columns["name"].combine_chunks().dictionary_encode()

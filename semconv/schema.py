@@ -241,6 +241,26 @@ SUPPRESSED = pa.schema(
     ]
 )
 
+FACT_COLUMNS = (  # of SPANS: what a call may take from another span or from a log record that tells of it
+    "request_model", "response_model", "response_id", "provider", "session_id", "conversation_id", "user_id",
+    "agent_name", "ttft_ms", "streaming", "service_tier", "prompt_name", "prompt_version", "prompt_fingerprint",
+    "finish_reasons", "usage_verdict", *USAGE_COLUMNS,
+)  # fmt: skip
+
+FACTS = pa.schema(  # what log records state of the call that they are about
+    [
+        ("tenant", _TEXT),
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),  # where it was recorded: the call, or a span around it
+        ("fact_id", _TEXT),  # the record, or `content` for what follows from content in log records
+        ("revision", _INT),  # highest wins
+        ("time", _TIME),
+        ("service_name", _TEXT),
+        ("scope_name", _TEXT),
+        *[(name, SPANS.field(name).type) for name in FACT_COLUMNS],
+    ]
+)
+
 LINKS = pa.schema(
     [
         ("tenant", _TEXT),
@@ -306,6 +326,7 @@ TABLES: dict[str, pa.Schema] = {
     "content": CONTENT,
     "logs": LOGS,
     "metrics": METRICS,
+    "facts": FACTS,
     "suppressed": SUPPRESSED,
     "links": LINKS,
     "rollup": ROLLUP,

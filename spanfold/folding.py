@@ -94,7 +94,7 @@ class Folding:
             self._settle_commit()  # log records look for their spans in the lake
         self._stored.manifest = self.lake.manifest
         batch = self._pipeline.fold(entries, flush=flushing)
-        if after != self._position or batch.contexts:
+        if after != self._position or batch.contexts or batch.facts:
             self._begin_commit(batch, after)
         self._position = after
         # The first chunk of a process is published, and so committed, at once: each start gets further, up to the
@@ -112,9 +112,9 @@ class Folding:
         self._settle_commit()
         self._stored.manifest = self.lake.manifest
         version, signed = self.lake.manifest.version + 1, None
-        if batch.spans or batch.contexts:
-            spans = pa.concat_tables(batch.spans) if batch.spans else None
-            derived = self._deriver.update(spans, batch.contexts, batch.traces_before, version)
+        if batch.spans or batch.contexts or batch.facts:
+            spans, facts = (pa.concat_tables(parts) if parts else None for parts in (batch.spans, batch.facts))
+            derived = self._deriver.update(spans, batch.contexts, batch.traces_before, version, facts=facts)
             for table, days in derived.tables.items():
                 batch.tables[table] = days
             batch.counters["calls"] += derived.calls

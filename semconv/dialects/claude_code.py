@@ -1,7 +1,8 @@
 """Claude Code: its own attribute names on beta spans; prompts and answers in log events.
 
 Measured on 2.1.197. `input_tokens` excludes cache reads and writes; numbers are strings in places. The model's full
-name stands in `api_request` records only. Tool results are told as files and outputs, not as the model read them.
+name, with its date, stands in `api_request` records only. Tool results are told as files and outputs, not
+as the model read them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ CLAUDE_CODE = Dialect(
     fields={
         "operation": Source("span.type", values=_KINDS),
         "request_model": Source("model"),
+        "response_model": Source("model", pattern=r"^(.+-\d{8}.*)$"),
         "input_tokens": Source("input_tokens"),
         "output_tokens": Source("output_tokens"),
         "cache_read_tokens": Source("cache_read_tokens"),

@@ -180,6 +180,7 @@ OTEL_NEW = Dialect(
         "system": (Content("gen_ai.system_instructions", "parts"),),
         "tools": (Content("gen_ai.tool.definitions", "tools"),),
     },
+    facts=("gen_ai.client.inference.operation.details",),
 )
 
 OTEL_EVENTS = Dialect(

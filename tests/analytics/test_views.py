@@ -215,8 +215,8 @@ def test_calls_are_candidates_that_count(tmp_path: Path) -> None:
     assert [(r["reason"]) for r in rows(lake, "SELECT reason FROM suppressed ORDER BY span_id")] == ["twin", "mirror"]
 
 
-def test_a_call_takes_from_its_twin_only_what_it_lacks(tmp_path: Path) -> None:
-    """Fills of the winning decision fill NULLs, never a value; the price follows the filled names."""
+def test_what_a_call_takes_from_others_stands_instead_of_its_own(tmp_path: Path) -> None:
+    """Fills of the winning decision: what it lacked, or a finer split of its tokens; the price follows them."""
     lake = Lake(tmp_path)
     lake.add("spans", [span(1, provider=None, request_model=None, response_model=None, response_id="mine",
                             **usage(text_output=100))])  # fmt: skip
@@ -226,7 +226,7 @@ def test_a_call_takes_from_its_twin_only_what_it_lacks(tmp_path: Path) -> None:
                              "fills": json.dumps(fills)}])  # fmt: skip
     (row,) = rows(lake, "SELECT * FROM calls")
     names = ("provider", "request_model", "response_id", "input_tokens", "ttft_ms", "streaming")
-    assert [row[name] for name in names] == ["openai", "gpt-5", "mine", 1000, 12.5, True]
+    assert [row[name] for name in names] == ["openai", "gpt-5", "other", 1000, 12.5, True]
     assert row["cost"] == pytest.approx((1000 * 1.25 + 100 * 10) / 1e6, abs=1e-12)
 
 

@@ -178,6 +178,58 @@ def test_what_is_said_beside_calls_is_given_to_them(tmp_path: Path, order: str) 
         assert [("turn",)] == p.query("SELECT DISTINCT source FROM lake.heads WHERE span_id::INT > 1")
 
 
+@pytest.mark.parametrize("order", ["span first", "log first", "together", "restart between", "a day apart"])
+def test_what_logs_state_of_a_call_fills_its_columns(tmp_path: Path, order: str) -> None:
+    """User, finish reasons, cached tokens and the prompt's fingerprint stand in a log record only; whichever comes
+    first, they are the call's, and the rollup takes back what it had counted before."""
+    stated = {
+        "user.id": "user-7", "gen_ai.response.finish_reasons": ["stop"], "gen_ai.usage.input_tokens": 100,
+        "gen_ai.usage.output_tokens": 10, "gen_ai.usage.cache_read.input_tokens": 60,
+        "gen_ai.input.messages": [say("user", "hello there")],
+    }  # fmt: skip
+    log = logs([(1, 2, "gen_ai.client.inference.operation.details", stated, NOON + SECOND)])
+    body = traces([chat(1, 2, start=NOON - 13 * 3600 * SECOND if order == "a day apart" else NOON)])
+    with product(tmp_path) as p:
+        first, second = ((log, "logs"), (body, "traces")) if "log" in order[:3] else ((body, "traces"), (log, "logs"))
+        p.send(first[0], signal=first[1])
+        if order != "together":
+            p.fold()
+        if order == "restart between":
+            p.restart()
+        p.send(second[0], signal=second[1])
+        p.send(log, signal="logs")
+        p.fold()
+        cost = round((40 * 0.15 + 60 * 0.075 + 10 * 0.6) / 1e6, 15)
+        columns = "user_id, finish_reasons, input_tokens, uncached_input_tokens, cache_read_tokens, round(cost, 15)"
+        assert [("user-7", ["stop"], 100, 40, 60, cost)] == p.query(f"SELECT {columns} FROM calls")
+        assert [(1,)] == p.query("SELECT count(*) FROM calls WHERE prompt_fingerprint LIKE 'p_%'")
+        assert [(1, 40, 60, cost)] == p.query(
+            "SELECT sum(calls), sum(uncached_input_tokens), sum(cache_read_tokens), round(sum(cost), 15) "
+            "FROM rollup_daily"
+        )
+
+
+def test_a_gateways_mirror_trace_counts_once_and_a_cached_reply_again(tmp_path: Path) -> None:
+    """One answer told by a client and by its gateway in another trace, in two commits; the same answer from a cache an
+    hour later is a call of its own. A late span of one trace, and a restart, change nothing."""
+    answer = {"gen_ai__response__id": "chatcmpl-1"}
+    with product(tmp_path) as p:
+        p.send(traces([chat(1, 1, **answer)], service="shop", scope="openai"))
+        p.fold()
+        p.send(traces([chat(2, 1, start=NOON + SECOND // 10, ms=500, **answer)], service="gateway", scope="litellm"))
+        p.fold()
+        p.send(traces([chat(3, 1, start=NOON + 3600 * SECOND, **answer)], service="shop", scope="openai"))
+        p.fold()
+        for trace, restart in ((1, False), (2, True)):
+            if restart:
+                p.restart()
+            p.send(traces([span(trace, 9, name="late")]))
+            p.fold()
+        assert [(2, 200)] == p.query("SELECT count(*), sum(input_tokens) FROM calls")
+        assert [(2, 200)] == p.query("SELECT sum(calls), sum(input_tokens) FROM rollup_daily")
+        assert [("mirror",)] == p.query("SELECT reason FROM suppressed")
+
+
 def test_log_content_of_a_span_that_never_came_is_kept(tmp_path: Path) -> None:
     """Nobody knows the span of these words, in a directory without any span and beside others: they are stored."""
     said = {"gen_ai.input.messages": [say("user", "hello there")]}

@@ -71,12 +71,13 @@ LATE: dict[str, Callable[[Product, int], None]] = {
 
 @pytest.mark.parametrize("late", LATE)
 def test_a_late_arrival_reads_its_own_day_only(tmp_path: Path, late: str) -> None:
-    """After a restart, 20 stored days: one late piece reads its trace's four rows out of one day's files."""
+    """After a restart, 20 stored days: one late piece reads its trace's four rows out of one day's files (words that
+    came apart from their span read them twice: where it lies, and what the trace is now)."""
     with product(tmp_path) as p:
         ids = store(p, 8_000, days=20, seed=1)
         lake = sum(file.bytes for file in p.folding.lake.manifest.files)
         read, rows, written = cost_of(p, lambda: LATE[late](p, ids[1_000]))
-        assert rows <= 4
+        assert rows <= 8
         assert read < 0.1 * lake
         assert written < 64_000  # a few files of a row each, mostly footer
 
