@@ -78,7 +78,7 @@ def test_a_late_arrival_reads_its_own_day_only(tmp_path: Path, late: str) -> Non
         lake = sum(file.bytes for file in p.folding.lake.manifest.files)
         read, rows, written = cost_of(p, lambda: LATE[late](p, ids[1_000]))
         assert rows <= 8
-        assert read < 0.1 * lake
+        assert read < (0.2 if rows > 4 else 0.1) * lake
         assert written < 64_000  # a few files of a row each, mostly footer
 
 
