@@ -61,6 +61,12 @@ class Matcher:
             self._known[key] = self._find(*key)
         return self._known[key]
 
+    def canonical(self, provider: str | None) -> str:
+        """The book's name of a provider, or the name as it was stated."""
+        stated = (provider or "").strip().lower()
+        known = find_provider_by_id(self.providers, _ALIASES.get(stated, stated)) if stated else None
+        return known.id if known is not None else stated
+
     def _find(self, provider: str | None, model: str | None) -> Match | None:
         stated = (provider or "").strip().lower()
         name = (model or "").strip().lower()
@@ -70,7 +76,7 @@ class Matcher:
             return Match(stated, "*", "exact")
         known = find_provider_by_id(self.providers, _ALIASES.get(stated, stated)) if stated else None
         if known is not None:
-            for step, candidate in enumerate(_names(name)):
+            for step, candidate in enumerate(name_forms(name)):
                 if found := self._listed(known, candidate, "assumed" if step else "exact"):
                     return found
         return self._elsewhere(name, "fallback" if stated else "assumed")
@@ -80,10 +86,10 @@ class Matcher:
         prefix, slash, rest = name.partition("/")
         named = find_provider_by_id(self.providers, _ALIASES.get(prefix, prefix)) if slash else None
         if named is not None:
-            for candidate in _names(rest):
+            for candidate in name_forms(rest):
                 if found := self._listed(named, candidate, confidence):
                     return found
-        for candidate in _names(name):
+        for candidate in name_forms(name):
             try:
                 provider = self._snapshot.find_provider(candidate, None, None)
             except LookupError:
@@ -105,7 +111,7 @@ class Matcher:
 
 
 @cache
-def _names(name: str) -> tuple[str, ...]:
+def name_forms(name: str) -> tuple[str, ...]:
     """The name, then forms of it with less around the model, most faithful first, each once."""
     return tuple(dict.fromkeys(_forms(name)))
 

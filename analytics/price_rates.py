@@ -7,7 +7,7 @@ without a price of its own is billed as the nearest wider one (cache reads as in
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -17,16 +17,16 @@ from genai_prices.types import (
     ModelInfo,
     ModelPrice,
     StartDateConstraint,
+    Tier,
     TieredPrices,
     TimeOfDateConstraint,
 )
 from genai_prices.units import UnitDef, _get_registry
 
 from spanfold.analytics.price_match import Match
-from spanfold.analytics.price_overrides import ALWAYS, Override, best
+from spanfold.analytics.price_overrides import ALWAYS, NEVER, Exchange, Override, best
 from spanfold.analytics.price_rows import BUCKETS, DAY_US, TIERS
 
-NEVER = dt.datetime(9999, 12, 31)
 NO_LIMIT = 2**62
 _INPUT, _OUTPUT = {"family": "tokens", "direction": "input"}, {"family": "tokens", "direction": "output"}
 _DIMENSIONS: dict[str, dict[str, str]] = {
@@ -47,7 +47,20 @@ _CONTEXTS: dict[str, dict[str, str]] = {  # our tier -> genai-prices' request co
     "fast": {"service_tier": "fast", "speed": "fast"},
 }  # fmt: skip
 
+_LAYER_WORDS = {"imported": "imported", "negotiated": "negotiated", "override": "overridden"}
+
 Price: TypeAlias = Decimal | TieredPrices
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time in which a name means one model."""
+
+    start: dt.datetime
+    end: dt.datetime
+
+
+ALL_TIME = Window(ALWAYS, NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +78,63 @@ class Segment:
         return start.replace(hour=0, minute=0, second=0, microsecond=0) + dt.timedelta(microseconds=self.day_from_us)
 
 
-def rate_rows(match: Match, overrides: Sequence[Override]) -> Iterator[dict[str, Any]]:
+def rate_rows(
+    match: Match, overrides: Sequence[Override], exchange: Exchange, window: Window = ALL_TIME
+) -> Iterator[dict[str, Any]]:
     """Rows of `RATES` for one model, without the names it is called by. None where no token and no request of it has a
     price: its cost is unknown, not 0."""
-    for segment in _segments(match.info, overrides):
-        stated = best(overrides, segment.start)
+    for segment in _segments(match.info, overrides, exchange, window):
         for tier in TIERS:
-            yield from _tier_rows(match, tier, segment, stated)
+            yield from _tier_rows(match, tier, segment, best(overrides, segment.start, tier), exchange)
 
 
-def _tier_rows(match: Match, tier: str, segment: Segment, stated: Mapping[str, Override]) -> Iterator[dict[str, Any]]:
+def _tier_rows(
+    match: Match, tier: str, segment: Segment, stated: Mapping[str, Mapping[int, Override]], exchange: Exchange
+) -> Iterator[dict[str, Any]]:
     prices, fits = _prices(match, tier, segment.sample)
-    prices = prices | {key: override.price * unit_of(key).per for key, override in stated.items()}
+    prices = prices | {key: _stated_price(key, parts, prices.get(key), segment.start, exchange)
+                       for key, parts in stated.items()}  # fmt: skip
     chosen = {bucket: _nearest(bucket, prices) for bucket in BUCKETS}
     if not any(chosen.values()):
         return
-    confidence = match.confidence if fits or match.confidence == "fallback" else "assumed"
+    named = any(part.tier == tier for parts in stated.values() for part in parts.values())
+    confidence = match.confidence if fits or named or match.confidence == "fallback" else "assumed"
     starts = sorted({t.start for found in chosen.values() if found and isinstance(found[1], TieredPrices)
                      for t in found[1].tiers})  # fmt: skip
+    words = _stated_words(stated, segment.start, exchange)
     for above, up_to in zip([-1, *starts], [*starts, NO_LIMIT], strict=True):
         rates = {bucket: _rate(found, up_to) for bucket, found in chosen.items()}
         yield {
             "tier": tier, "price_key": match.price_key, "confidence": confidence, "valid_from": segment.start,
             "valid_to": segment.end, "day_from_us": segment.day_from_us, "day_to_us": segment.day_to_us,
-            "above_tokens": above, "up_to_tokens": up_to, "rate_id": _describe(match, tier, segment, above, stated),
+            "above_tokens": above, "up_to_tokens": up_to, "rate_id": _describe(match, tier, segment, above) + words,
         } | rates  # fmt: skip
+
+
+def _stated_price(
+    key: str, parts: Mapping[int, Override], below: Price | None, at: dt.datetime, exchange: Exchange
+) -> Price:
+    """The stated price of one unit in USD, as the source would give it; its base comes from the layer below if only
+    long contexts are stated."""
+    per = unit_of(key).per
+    prices = {}
+    for above, part in parts.items():
+        rate = exchange.at(part.currency, at)
+        prices[above] = (part.price or Decimal(0)) * per * (rate[1] if rate else 1)
+    base = prices.pop(0, None)
+    if base is None:
+        base = below.base if isinstance(below, TieredPrices) else below if below is not None else Decimal(0)
+    return TieredPrices(base, [Tier(above, price) for above, price in prices.items()]) if prices else base
+
+
+def _stated_words(stated: Mapping[str, Mapping[int, Override]], at: dt.datetime, exchange: Exchange) -> str:
+    """Which layers changed these rates, and at which exchange rate of which day."""
+    parts = [part for parts in stated.values() for part in parts.values()]
+    words = sorted({_LAYER_WORDS[part.layer] for part in parts})
+    for currency in sorted({part.currency for part in parts}):
+        if rate := exchange.at(currency, at):
+            words.append(f"1 {currency} = {rate[1]} USD of {rate[0].date()}")
+    return "".join(f", {word}" for word in words)
 
 
 def _prices(match: Match, tier: str, at: dt.datetime) -> tuple[dict[str, Price], bool]:
@@ -133,16 +178,20 @@ def _rate(found: tuple[UnitDef, Price] | None, tokens: int) -> float:
     return float(price / unit.per)
 
 
-def _segments(info: ModelInfo | None, overrides: Iterable[Override]) -> Iterator[Segment]:
-    days, times = {ALWAYS}, {0}
+def _segments(
+    info: ModelInfo | None, overrides: Sequence[Override], exchange: Exchange, window: Window
+) -> Iterator[Segment]:
+    days, times = set(), {0}
     for constraint in _constraints(info):
         if isinstance(constraint, StartDateConstraint):
             days.add(dt.datetime.combine(constraint.start_date, dt.time()))
         elif isinstance(constraint, TimeOfDateConstraint):
             times |= {_day_us(constraint.start_time), _day_us(constraint.end_time)}
-    days |= {override.valid_from for override in overrides if override.valid_from > ALWAYS}
-    starts, cuts = sorted(days), sorted(times)
-    for start, end in zip(starts, [*starts[1:], NEVER], strict=True):
+    days |= {override.valid_from for override in overrides}
+    days |= {day for currency in {o.currency for o in overrides} for day in exchange.days(currency)}
+    starts = [window.start, *sorted(day for day in days if window.start < day < window.end)]
+    cuts = sorted(times)
+    for start, end in zip(starts, [*starts[1:], window.end], strict=True):
         for low, high in zip(cuts, [*cuts[1:], DAY_US], strict=True):
             yield Segment(start, end, low, high)
 
@@ -162,7 +211,7 @@ def _day_us(time: dt.time) -> int:
     return ((time.hour * 60 + time.minute) * 60 + time.second) * 1_000_000 + time.microsecond
 
 
-def _describe(match: Match, tier: str, segment: Segment, above: int, stated: Mapping[str, Override]) -> str:
+def _describe(match: Match, tier: str, segment: Segment, above: int) -> str:
     words = [match.price_key, tier]
     if segment.start > ALWAYS:
         words.append(f"from {segment.start.date()}")
@@ -170,8 +219,6 @@ def _describe(match: Match, tier: str, segment: Segment, above: int, stated: Map
         words.append(f"at {segment.day_from_us // 3_600_000_000:02d}-{segment.day_to_us // 3_600_000_000:02d} h UTC")
     if above >= 0:
         words.append(f"above {above} input tokens")
-    if stated:
-        words.append("overridden")
     return ", ".join(words)
 
 

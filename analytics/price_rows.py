@@ -27,10 +27,11 @@ PRICES = pa.schema(
         ("valid_to", pa.timestamp("us")),  # exclusive; NULL = still
         ("day_from", pa.string()),  # daily interval HH:MM:SS UTC; NULL = all day
         ("day_to", pa.string()),
-        ("layer", pa.string()),  # override | negotiated | book
+        ("layer", pa.string()),  # book | imported | negotiated | override: the later over the earlier
         ("source", pa.string()),
         ("book_version", pa.string()),
-        ("known_from", pa.timestamp("us")),  # when this row became known here
+        ("known_from", pa.timestamp("us")),  # when this row became known here; NULL = from the beginning
+        ("known_to", pa.timestamp("us")),  # when another row corrected it or took it back; NULL = still known
     ]
 )
 
@@ -50,6 +51,14 @@ RATES = pa.schema(
         ("above_tokens", pa.int64()),
         ("up_to_tokens", pa.int64()),
         *[(bucket, pa.float64()) for bucket in BUCKETS],  # USD per token; `request` per call
+    ]
+)
+
+EXCHANGE = pa.schema(
+    [
+        ("currency", pa.string()),
+        ("day", pa.date32()),  # from this UTC day on, until the next stated one
+        ("usd", pa.float64()),  # what one unit of the currency is worth
     ]
 )
 

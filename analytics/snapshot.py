@@ -22,7 +22,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-from spanfold.analytics.price_rows import MODELS, PRICES, RATES
+from spanfold.analytics.price_rows import EXCHANGE, MODELS, PRICES, RATES
 from spanfold.analytics.prices import ModelKey, PriceBook
 from spanfold.analytics.snapshots import published
 from spanfold.analytics.views import definitions, duckdb_type, lake_view
@@ -252,10 +252,15 @@ def _create_static(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> No
     )
     for table in TABLES:
         connection.execute(lake_view(table, ()))
-    for name, schema in {"book.prices": PRICES, "book.rates": RATES, "book.models": MODELS, **STATE}.items():
+    book_tables = {
+        "book.prices": PRICES, "book.rates": RATES, "book.rates_believed": RATES, "book.models": MODELS,
+        "book.exchange": EXCHANGE,
+    }  # fmt: skip
+    for name, schema in {**book_tables, **STATE}.items():
         columns = ", ".join(f"{field.name} {duckdb_type(field.type)}" for field in schema)
         connection.execute(f"CREATE TABLE {name} ({columns})")
     _insert(connection, "book.prices", book.rows())
+    _insert(connection, "book.exchange", book.exchange_rows())
     for statement in definitions():
         connection.execute(statement)
 
@@ -268,6 +273,7 @@ def _fill_tables(
 ) -> None:
     wanted = list(models)
     _insert(connection, "book.rates", book.rates(wanted))
+    _insert(connection, "book.rates_believed", book.rates(wanted, believed=True))
     _insert(connection, "book.models", book.models(wanted))
     for name, schema in STATE.items():
         _insert(connection, name, _allowed(state_copies.get(name), schema))

@@ -16,10 +16,14 @@ from spanfold.semconv.schema import FACT_COLUMNS, LATENCY_BUCKETS, PROMOTED, TAB
 from spanfold.semconv.schema import USAGE_COLUMNS as USAGE_COLUMNS
 
 MACROS = "macros"
-STEPS = ("lake_decisions", "lake_links", "lake_heads", "lake_ends", "lake_calls", "lake_priced", "lake_threaded")
+STEPS = (
+    "lake_decisions", "lake_links", "lake_heads", "lake_ends", "lake_calls", "lake_priced", "lake_priced_believed",
+    "lake_priced_today", "lake_threaded",
+)  # fmt: skip
 PUBLIC = (
     "spans", "calls", "messages", "span_messages", "call_messages", "rollup_hourly", "rollup_daily", "traces",
-    "conversations", "logs", "metrics", "suppressed", "prices", "unpriced", "redactions", "data_quality",
+    "conversations", "logs", "metrics", "suppressed", "prices", "exchange_rates", "call_costs", "unpriced", "redactions",
+    "data_quality",
 )  # fmt: skip
 
 _OTHER_INPUTS = (
@@ -34,10 +38,19 @@ def read_sql(name: str) -> str:
     return (resources.files("spanfold.analytics") / "sql" / f"{name}.sql").read_text()
 
 
+BASES = {  # which prices count -> (rates, moment whose rates count); sql/cost.sql
+    "true": ("book.rates", "c.start_time"),  # what was right at the time of the call, as we know today
+    "believed": ("book.rates_believed", "c.start_time"),  # what we held to be right at the time of the call
+    "today": ("(FROM book.rates WHERE valid_from <= (SELECT max(published_at) FROM meta.snapshot) "
+              "AND valid_to > (SELECT max(published_at) FROM meta.snapshot))", "r.valid_from"),
+}  # fmt: skip
+
+
 @cache
-def cost_sql(calls: str) -> str:
-    """The pricing SELECT over a relation of calls (sql/cost.sql); it reads the table `book.rates`."""
-    text = read_sql("cost").replace("{calls}", calls)
+def cost_sql(calls: str, basis: str = "true") -> str:
+    """The pricing SELECT over a relation of calls (sql/cost.sql), by the rates of a basis (`BASES`)."""
+    rates, priced_at = BASES[basis]
+    text = read_sql("cost").replace("{calls}", calls).replace("{rates}", rates).replace("{priced_at}", priced_at)
     text = text.replace("{any_usage}", ", ".join(f"c.{name}" for name in USAGE_COLUMNS))
     text = text.replace("{other_inputs}", _known_sum(_OTHER_INPUTS))
     return text.replace("{other_outputs}", _known_sum(_OTHER_OUTPUTS))
@@ -124,6 +137,9 @@ def shared_parts() -> dict[str, str]:
         "filled": ", ".join(_filled(name) for name in FACT_COLUMNS),
         "conversation_rows": conversation_sql("lake.threaded"),
         "priced_calls": cost_sql("lake.calls"),
+        "priced_believed": cost_sql("lake.calls", "believed"),
+        "priced_today": cost_sql("lake.calls", "today"),
+        "priced_three_ways": _three_ways(),
         "other_inputs": _known_sum(_OTHER_INPUTS),
         "other_outputs": _known_sum(_OTHER_OUTPUTS),
         "usage_columns": ", ".join(f"c.{name}" for name in USAGE_COLUMNS),
@@ -132,6 +148,15 @@ def shared_parts() -> dict[str, str]:
         "latency_sums": _list(f"sum(latency_{i})::BIGINT" for i in range(LATENCY_BUCKETS)),
         "latency_merge": _list(f"sum(buckets[{i + 1}])::BIGINT" for i in range(LATENCY_BUCKETS)),
     }
+
+
+def _three_ways() -> str:
+    """Calls with their cost by each basis: one pricing around the other."""
+    calls = "lake.calls"
+    for basis in ("believed", "today"):
+        kept = f"SELECT * EXCLUDE (currency, price_confidence, price_key) RENAME (cost AS cost_{basis}, rate_id AS rate_{basis})"
+        calls = f"({kept} FROM ({cost_sql(calls, basis)}))"
+    return cost_sql(calls)
 
 
 def _list(items: Iterable[str]) -> str:

@@ -1,25 +1,26 @@
 """Prices that the user states: bitemporal rows over the built-in price book, never changed and never deleted.
 
 `valid_from` says from when the price holds, `known_from` since when we know it; so a bill can be computed as believed
-then and as true now. A later row for the same (provider, pattern, bucket, valid_from) corrects the earlier one, and a
-row without price takes it back.
+then and as true now. A later row of the same identity (layer, provider, pattern, bucket, tier, above_tokens,
+valid_from) corrects the earlier one, and a row without price takes it back.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 
 import sqlalchemy as sa
 
 from spanfold.state import audit
-from spanfold.state.database import Database
+from spanfold.state.database import Database, in_chunks
 from spanfold.state.errors import Invalid
 from spanfold.state.tables import price_overrides
 
 ALWAYS = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+LAYERS = ("imported", "negotiated", "override")  # the later over the earlier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,16 @@ class PriceOverride:
     valid_from: dt.datetime = ALWAYS
     known_from: dt.datetime | None = None  # None = now
     source: str = "user"
+    layer: str = "override"
+    tier: str = "*"  # service tier: standard, batch, flex, priority, fast; '*' = every one
+    above_tokens: int = 0  # counts for calls with more input tokens than this
+
+    @property
+    def identity(self) -> tuple[str, str, str, str, str, int, dt.datetime]:
+        """What a later row corrects."""
+        return (
+            self.layer, self.provider, self.model_pattern, self.bucket, self.tier, self.above_tokens, self.valid_from,
+        )  # fmt: skip
 
 
 class PriceOverrides:
@@ -43,28 +54,33 @@ class PriceOverrides:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, overrides: Iterable[PriceOverride], *, who: str) -> list[PriceOverride]:
-        """Store rows, all or none; returned as stored."""
+    def add(
+        self, overrides: Iterable[PriceOverride], *, who: str, subject: str | None = None
+    ) -> list[PriceOverride]:
+        """Store rows, all or none; returned as stored. Each is a line of the audit log, or all together one line
+        about `subject` (a file)."""
         now = self._database.now()
         stored = [replace(o, known_from=o.known_from or now) for o in overrides]
         for override in stored:
             _check(override)
         with self._database.write() as connection:
-            for override in stored:
-                row = asdict(override)
-                connection.execute(sa.insert(price_overrides), row | {"who": who})
-                subject = f"{override.provider}/{override.model_pattern} {override.bucket}"
-                action = "withdraw" if override.price is None else "set"
-                audit.record(connection, now, who, "prices", action, subject, None, row)
+            for chunk in in_chunks(stored):
+                connection.execute(sa.insert(price_overrides), [asdict(override) | {"who": who} for override in chunk])
+            if subject is not None:
+                _record_file(connection, now, who, subject, stored)
+            else:
+                for override in stored:
+                    about = f"{override.provider}/{override.model_pattern} {override.bucket}"
+                    action = "withdraw" if override.price is None else "set"
+                    audit.record(connection, now, who, "prices", action, about, None, asdict(override))
         return stored
 
     def current(self, *, known_at: dt.datetime | None = None) -> list[PriceOverride]:
         """What counts with the knowledge of `known_at` (default now): the latest row of each, if it has a price."""
-        counted: dict[tuple[str, str, str, dt.datetime], PriceOverride] = {}
+        counted = {}
         for override in self.rows():
             if known_at is None or (override.known_from or ALWAYS) <= known_at:
-                key = (override.provider, override.model_pattern, override.bucket, override.valid_from)
-                counted[key] = override
+                counted[override.identity] = override
         return [o for o in counted.values() if o.price is not None]
 
     def rows(self) -> list[PriceOverride]:
@@ -75,6 +91,13 @@ class PriceOverrides:
             return [PriceOverride(**row) for row in connection.execute(query).mappings()]
 
 
+def _record_file(
+    connection: sa.Connection, now: dt.datetime, who: str, subject: str, stored: Sequence[PriceOverride]
+) -> None:
+    became = {"prices": len(stored), "layers": sorted({o.layer for o in stored})}
+    audit.record(connection, now, who, "prices", "import", subject, None, became)
+
+
 def _check(override: PriceOverride) -> None:
     if not override.provider or not override.model_pattern or not override.bucket:
         raise Invalid("a price needs a provider, a model pattern and a bucket")
@@ -82,3 +105,7 @@ def _check(override: PriceOverride) -> None:
         raise Invalid(f"{override.price} is not a price: it must be a number of at least 0")
     if len(override.currency) != 3 or not override.currency.isascii() or not override.currency.isupper():
         raise Invalid(f"{override.currency!r} is not a currency code such as USD")
+    if override.layer not in LAYERS:
+        raise Invalid(f"{override.layer!r} is no layer of prices: {', '.join(LAYERS)}")
+    if override.above_tokens < 0:
+        raise Invalid(f"a price cannot begin above {override.above_tokens} tokens")

@@ -16,7 +16,8 @@ from spanfold.state.database import Database, sqlite_url
 from spanfold.state.deploys import Deploys
 from spanfold.state.keys import Keys
 from spanfold.state.leases import Leases
-from spanfold.state.price_overrides import PriceOverride, PriceOverrides
+from spanfold.state.price_overrides import PriceOverrides
+from spanfold.state.price_sources import PriceSources
 from spanfold.state.reviews import Reviews
 from spanfold.state.rules import Rules, RuleType
 from spanfold.state.tokens import Tokens
@@ -37,6 +38,7 @@ class StateStore:
         self.deploys = Deploys(self._database)
         self.rules = Rules(self._database)
         self.prices = PriceOverrides(self._database)
+        self.price_sources = PriceSources(self._database)
         self.keys = Keys(self._database)
         self.users = Users(self._database)
         self.tokens = Tokens(self._database)
@@ -51,10 +53,6 @@ class StateStore:
     def redaction_rules(self, built_in: Sequence[RuleType]) -> list[RuleType]:
         """The rules in force: the built-in ones as changed and extended here."""
         return self.rules.over(built_in)
-
-    def price_overrides(self) -> list[PriceOverride]:
-        """The user's prices that count now."""
-        return self.prices.current()
 
     def copies(self) -> dict[str, pa.Table]:
         """The allowlisted tables for the snapshot (`state/copies.py`): reviews, review_events, deploys.

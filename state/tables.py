@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     Index,
@@ -31,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0002"  # the newest migration; a test compares it with state/migrations/versions
+HEAD = "0003"  # the newest migration; a test compares it with state/migrations/versions
 
 STATES = ("unreviewed", "approved", "flagged", "rejected")
 KINDS = ("span", "trace", "message")
@@ -179,7 +180,49 @@ price_overrides = Table(  # bitemporal: never changed, a correction is a row tha
     Column("known_from", UtcTime, nullable=False),
     Column("source", String(300), nullable=False),
     Column("who", String(200), nullable=False),
+    Column("layer", String(20), nullable=False, server_default="override"),  # imported | negotiated | override
+    Column("tier", String(20), nullable=False, server_default="*"),  # service tier; * = every one
+    Column("above_tokens", BigInteger, nullable=False, server_default="0"),  # counts above so many input tokens
     Index(None, "provider", "model_pattern", "bucket"),
+    sqlite_autoincrement=True,
+)
+
+price_aliases = Table(  # bitemporal as well
+    "price_aliases",
+    metadata,
+    Column("id", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("provider", String(100), nullable=False),
+    Column("model_pattern", String(300), nullable=False),
+    Column("target", String(400)),  # provider/model whose prices count; NULL takes the alias back
+    Column("valid_from", UtcTime, nullable=False),
+    Column("known_from", UtcTime, nullable=False),
+    Column("source", String(300), nullable=False),
+    Column("who", String(200), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+price_books = Table(  # every state of the built-in price list that was ever in force here
+    "price_books",
+    metadata,
+    Column("id", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("source", String(100), nullable=False),  # package and version
+    Column("digest", String(64), nullable=False),  # of the uncompressed data
+    Column("data", LargeBinary, nullable=False),
+    Column("known_from", UtcTime, nullable=False),
+    Column("who", String(200), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+exchange_rates = Table(
+    "exchange_rates",
+    metadata,
+    Column("id", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("currency", String(3), nullable=False),
+    Column("day", Date, nullable=False),
+    Column("usd", Amount, nullable=False),  # what one unit of the currency is worth
+    Column("known_from", UtcTime, nullable=False),
+    Column("source", String(300), nullable=False),
+    Column("who", String(200), nullable=False),
     sqlite_autoincrement=True,
 )
 

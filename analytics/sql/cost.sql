@@ -1,7 +1,8 @@
 -- The price of calls: every token bucket times the rate of its model, service tier, context length and time.
--- {calls} is a relation with the columns of `lake.calls` (a view name, or a temporary table of fresh calls); the result
--- is that relation plus cost, currency, price_confidence and price_key. book.rates holds one row per (model names as
--- sent, tier, context range, period, time of day), so that at most one row fits a call. Rates are USD per token.
+-- `calls` is a relation with the columns of `lake.calls` (a view name, or a temporary table of fresh calls); the result
+-- is that relation plus cost, currency, price_confidence and price_key. `rates` (book.rates) holds one row per (model names
+-- as sent, tier, context range, period, time of day), so that at most one row fits a call. Rates are USD per token.
+-- `priced_at` is the moment whose prices count: the start of the call, unless it is re-costed at other prices.
 -- Cost is NULL only where no price is known or no usage at all was reported: an unknown bucket adds nothing, a total
 -- whose split is unknown is billed at the base rate.
 SELECT c.*,
@@ -21,7 +22,7 @@ SELECT c.*,
     coalesce(r.confidence, 'unpriced') AS price_confidence,
     r.price_key, r.rate_id
 FROM {calls} AS c
-LEFT JOIN book.rates AS r
+LEFT JOIN {rates} AS r
     ON r.provider IS NOT DISTINCT FROM c.provider
     AND r.request_model IS NOT DISTINCT FROM c.request_model
     AND r.response_model IS NOT DISTINCT FROM c.response_model
@@ -29,6 +30,6 @@ LEFT JOIN book.rates AS r
         WHEN 'standard' THEN 'standard' WHEN 'auto' THEN 'standard' WHEN 'on_demand' THEN 'standard'
         WHEN 'standard_only' THEN 'standard' WHEN 'default' THEN 'default' WHEN 'batch' THEN 'batch'
         WHEN 'flex' THEN 'flex' WHEN 'priority' THEN 'priority' WHEN 'fast' THEN 'fast' ELSE 'other' END
-    AND c.start_time >= r.valid_from AND c.start_time < r.valid_to
+    AND {priced_at} >= r.valid_from AND {priced_at} < r.valid_to
     AND coalesce(c.input_tokens, 0) > r.above_tokens AND coalesce(c.input_tokens, 0) <= r.up_to_tokens
     AND epoch_us(c.start_time) % 86400000000 >= r.day_from_us AND epoch_us(c.start_time) % 86400000000 < r.day_to_us

@@ -189,6 +189,9 @@ class Stated:
     valid_from: dt.datetime = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     known_from: dt.datetime | None = None
     source: str = "contract"
+    layer: str = "override"
+    tier: str = "*"
+    above_tokens: int = 0
 
 
 def test_overrides_win_by_how_specific_they_are() -> None:
@@ -220,7 +223,7 @@ def test_overrides_win_by_how_specific_they_are() -> None:
     ("change", "words"),
     [
         ({"unit": "1K tokens", "price": Decimal("2.5")}, "per-thousand column"),
-        ({"currency": "EUR"}, "USD"),
+        ({"currency": "EUR"}, "exchange rate of EUR"),
         ({"bucket": "smells"}, "unknown bucket"),
         ({"unit": "request"}, "per 'request'"),
     ],
