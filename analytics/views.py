@@ -22,8 +22,8 @@ STEPS = (
 )  # fmt: skip
 PUBLIC = (
     "spans", "calls", "messages", "span_messages", "call_messages", "rollup_hourly", "rollup_daily", "traces",
-    "conversations", "logs", "metrics", "suppressed", "prices", "exchange_rates", "call_costs", "unpriced", "redactions",
-    "data_quality",
+    "conversations", "logs", "metrics", "suppressed", "prices", "exchange_rates", "call_costs", "unpriced",
+    "redactions", "data_quality",
 )  # fmt: skip
 
 _OTHER_INPUTS = (
@@ -154,7 +154,8 @@ def _three_ways() -> str:
     """Calls with their cost by each basis: one pricing around the other."""
     calls = "lake.calls"
     for basis in ("believed", "today"):
-        kept = f"SELECT * EXCLUDE (currency, price_confidence, price_key) RENAME (cost AS cost_{basis}, rate_id AS rate_{basis})"
+        renamed = f"RENAME (cost AS cost_{basis}, rate_id AS rate_{basis})"
+        kept = f"SELECT * EXCLUDE (currency, price_confidence, price_key) {renamed}"
         calls = f"({kept} FROM ({cost_sql(calls, basis)}))"
     return cost_sql(calls)
 

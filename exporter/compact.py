@@ -154,6 +154,8 @@ def _quality(rows: pa.Table) -> pa.Table:
     return out.rename_columns([names.get(n, n) for n in out.column_names]).select(QUALITY.names).cast(QUALITY)
 
 
+sum_rollup = _summed(_ROLLUP_KEYS, ROLLUP)
+
 _MEANING: dict[str, Callable[[pa.Table], pa.Table]] = {
     "spans": _by_time,
     "messages": _messages,
@@ -161,7 +163,7 @@ _MEANING: dict[str, Callable[[pa.Table], pa.Table]] = {
     "facts": _highest_revision(["tenant", "trace_id", "span_id", "fact_id"]),
     "suppressed": _highest_revision(["tenant", "trace_id", "span_id"]),
     "links": _highest_revision(["tenant", "trace_id", "span_id"]),
-    "rollup": _summed(_ROLLUP_KEYS, ROLLUP),
+    "rollup": sum_rollup,
     "redactions": _summed(["tenant", "rule", "service_name", "place"], REDACTIONS),
     "quality": _quality,
 }

@@ -127,8 +127,10 @@ class Lake:
         pending: tuple[int, int] | None = None,
         runs: Mapping[str, tuple[str, ...]] | None = None,
         counters: Mapping[str, int] | None = None,
+        priced_by: str | None = None,
     ) -> Manifest:
-        """Makes the added files count and the removed ones not, in one step. `counters` are added to the totals."""
+        """Makes the added files count and the removed ones not, in one step. `counters` are added to the totals;
+        `priced_by` names the prices that the rollups then hold."""
         self._make_durable()
         now, gone = time.time_ns(), set(removed)
         totals = dict(self.manifest.counters)
@@ -144,6 +146,7 @@ class Lake:
             removed=(*self._still_held(now), *((path, now) for path in gone)),
             runs=runs if runs is not None else self.manifest.runs,
             counters=totals,
+            priced_by=self.manifest.priced_by if priced_by is None else priced_by,
         )
         write_current(self.data, manifest)
         self.manifest, self._sequence = manifest, 0

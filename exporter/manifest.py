@@ -49,6 +49,7 @@ class Manifest:
     runs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # kind -> files of `exporter/identity.py`
     removed: tuple[tuple[str, int], ...] = ()  # (path, removed at ns): kept on disk until the grace period is over
     counters: Mapping[str, int] = field(default_factory=dict)  # running totals: folded_spans, duplicates, ...
+    priced_by: str = ""  # name of the price book that the rollup files hold the cost of
 
     def files_of(self, table: str, date: str | None = None) -> list[FileEntry]:
         return [f for f in self.files if f.table == table and (date is None or f.date == date)]
@@ -65,7 +66,7 @@ class Manifest:
             "format": MANIFEST_FORMAT, "version": self.version, "generation": self.generation,
             "schema_version": self.schema_version, "created_ns": self.created_ns, "journal": list(self.journal),
             "pending": list(self.pending), "runs": {kind: list(paths) for kind, paths in self.runs.items()},
-            "counters": dict(self.counters), "removed": [list(r) for r in self.removed],
+            "counters": dict(self.counters), "priced_by": self.priced_by, "removed": [list(r) for r in self.removed],
             "files": [[f.table, f.date, f.path, f.rows, f.bytes, f.checksum, f.level, f.created] for f in self.files],
         }  # fmt: skip
         raw = orjson.dumps(body)
@@ -89,7 +90,7 @@ class Manifest:
             created_ns=body["created_ns"], journal=(body["journal"][0], body["journal"][1]), counters=body["counters"],
             pending=(body["pending"][0], body["pending"][1]),
             runs={kind: tuple(paths) for kind, paths in body["runs"].items()},
-            removed=tuple((r[0], r[1]) for r in body["removed"]),
+            removed=tuple((r[0], r[1]) for r in body["removed"]), priced_by=body.get("priced_by", ""),
             files=tuple(FileEntry(**dict(zip(names, f, strict=True))) for f in body["files"]),
         )  # fmt: skip
 

@@ -11,17 +11,16 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
+from spanfold import pricing
 from spanfold.analytics.derive import Deriver
 from spanfold.analytics.lookup import StoredSpans
-from spanfold.analytics.prices import PriceBook
 from spanfold.analytics.rollup import RollUp
 from spanfold.analytics.snapshot import Publisher
-from spanfold.analytics.views import read_sql
 from spanfold.collector.dead_letters import DeadLetters
 from spanfold.collector.journal_reader import JournalReader, trim
 from spanfold.collector.pipeline import Batch, Entry, Pipeline
@@ -55,8 +54,9 @@ class Folding:
         self.lake = Lake(settings.data)
         self._keyring = Keyring.open(settings.data)
         self._state = StateStore.open(settings.data)
-        self._overrides = self._state.price_overrides()
-        self._book = PriceBook.load(self._overrides)
+        pricing.keep_first_book(self._state)
+        self._price_revision = self._state.price_sources.revision()
+        self._book = pricing.load_book(self._state)
         self._reader = JournalReader(settings.data / "journal", self._keyring)
         self._reading = ThreadPoolExecutor(1)
         self._ahead: tuple[Position, Future[tuple[list[Entry], Position]]] | None = None
@@ -137,6 +137,7 @@ class Folding:
         self.lake.commit(
             files, removed=merged, journal=(after.segment, after.offset), pending=(pending.segment, pending.offset),
             runs={kind: tuple(run.paths) for kind, run in runs.items()}, counters=batch.counters,
+            priced_by=None if self._has_rollups() else pricing.name_of(self._book),
         )  # fmt: skip
 
     def _settle_commit(self) -> None:
@@ -220,27 +221,45 @@ class Folding:
         )  # fmt: skip
 
     def refresh_prices(self) -> bool:
-        """Takes over changed price overrides: calls are priced when read, the rollups are computed again."""
-        overrides = self._state.price_overrides()
-        if overrides == self._overrides:
+        """Takes over changed prices: calls are priced when read, the rollups of what changed get the difference."""
+        if not self._rollups_fit():  # the process ended in between, or an upgrade counts otherwise
+            self.rebuild_rollups()
+        revision = self._state.price_sources.revision()
+        if revision == self._price_revision:
             return False
-        self._overrides, self._book = overrides, PriceBook.load(overrides)
-        self._roll_up.price_by(self._book)
+        book, self._price_revision = pricing.load_book(self._state), revision
+        if book.version == self._book.version:
+            return False
+        self._settle_merge()
         self.publish()
-        self.rebuild_rollups()
+        changes = pricing.rollup_changes(self._snapshot, self._book, book)
+        files = [self.lake.write("rollup", day, rows) for day, rows in changes]
+        self._book = book
+        self._roll_up.price_by(book)
+        self.lake.commit(files, priced_by=pricing.name_of(book))
+        self.publish()
         return True
 
     def rebuild_rollups(self) -> None:
         """Computes every rollup row from the stored calls; what the deltas had added up to is replaced."""
         self._settle_merge()
-        manifest = self.lake.manifest
-        added = []
-        with duckdb.connect(str(self._settings.data / "spanfold.duckdb"), read_only=True) as snapshot:
-            for day in manifest.dates("spans"):
-                calls = snapshot.sql(read_sql("rollup_calls"), params={"day": day}).to_arrow_table()
-                added += [self.lake.write("rollup", date, rows) for date, rows in self._roll_up(calls).items()]
-        self.lake.commit(added, removed=manifest.paths("rollup"))
         self.publish()
+        manifest = self.lake.manifest
+        rolled = pricing.all_rollups(self._snapshot, manifest.dates("spans"), self._book)
+        added = [self.lake.write("rollup", day, rows) for day, rows in rolled]
+        self.lake.commit(added, removed=manifest.paths("rollup"), priced_by=pricing.name_of(self._book))
+        self.publish()
+
+    def _rollups_fit(self) -> bool:
+        """Do the stored rollups hold the cost by the book in force?"""
+        return self.lake.manifest.priced_by == pricing.name_of(self._book) or not self._has_rollups()
+
+    def _has_rollups(self) -> bool:
+        return any(file.table == "rollup" for file in self.lake.manifest.files)
+
+    @property
+    def _snapshot(self) -> Path:
+        return self._settings.data / "spanfold.duckdb"
 
     def retain(self) -> int:
         """Drops the days that are over their time. Gives the number of files."""
@@ -384,6 +403,7 @@ def fold_to_end(settings: Settings) -> None:
         while folding.step():
             continue
         folding.publish()
+        folding.refresh_prices()
     finally:
         folding.close()
 

@@ -54,9 +54,7 @@ class PriceOverrides:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(
-        self, overrides: Iterable[PriceOverride], *, who: str, subject: str | None = None
-    ) -> list[PriceOverride]:
+    def add(self, overrides: Iterable[PriceOverride], *, who: str, subject: str | None = None) -> list[PriceOverride]:
         """Store rows, all or none; returned as stored. Each is a line of the audit log, or all together one line
         about `subject` (a file)."""
         now = self._database.now()

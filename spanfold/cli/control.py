@@ -219,10 +219,10 @@ def list_prices(settings: Settings, model: str, provider: str | None, own: bool,
 def _book_rows(settings: Settings, model: str, provider: str | None, own: bool) -> list[dict[str, Any]]:
     import fnmatch
 
-    from spanfold.analytics.prices import PriceBook
+    from spanfold.pricing import load_book
 
     with _state(settings) as state:
-        book = PriceBook.load(state.price_overrides())
+        book = load_book(state)
     rows = [row for row in book.rows().to_pylist() if fnmatch.fnmatchcase(row["model"], model) and _holds_now(row)]
     fitting = [
         row for row in rows if provider in (None, row["provider"]) and (not own or row["layer"] == "override")

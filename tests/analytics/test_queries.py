@@ -21,7 +21,17 @@ from spanfold.analytics.statements import DIMENSIONS, PAGED, Query, literal
 from tests.analytics.lake import DAY, NOON, Lake, chain, context, rollup, span, usage
 
 BOOK = PriceBook.load()
-PARTS = {"cost", "macros", "trace_rows", "conversation_rows", "rollup_delta", "facts_rollup", "facts_calls"}
+PARTS = {
+    "cost",
+    "macros",
+    "trace_rows",
+    "conversation_rows",
+    "rollup_delta",
+    "facts_rollup",
+    "facts_calls",
+    "rollup_calls",
+    "rollup_repriced",
+}
 NAMES = sorted(
     name
     for name in (path.name.removesuffix(".sql") for path in (resources.files("spanfold.analytics") / "sql").iterdir())
@@ -32,7 +42,7 @@ ARGUMENTS: dict[str, Any] = {
     "trace_id": f"{3:032x}", "span_id": f"{3:016x}", "conversation": "c1", "day": DAY, "tenant": "default",
     "models": ["gpt-5"], "ids": [b"\1" * 16], "session": None,
     "trace_ids": [f"{3:032x}"], "first_day": DAY, "last_day": DAY,
-    "after_received": None, "where": "true", "limit": 7,
+    "after_received": None, "since": DAY, "where": "true", "limit": 7,
 }  # fmt: skip
 
 

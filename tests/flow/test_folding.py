@@ -6,8 +6,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from spanfold.folding import Folding
 from tests.flow.sending import NOON, SECOND, batches, chat, logs, product, span, traces
 
 SUMS = "count(*), sum(input_tokens), sum(output_tokens), round(sum(cost), 12)"
@@ -296,3 +298,35 @@ def test_a_price_set_later_reaches_old_calls_and_their_rollups(tmp_path: Path) -
         p.set_price("openai", "house-model", "uncached_input", 2e-6)
         assert p.folding.refresh_prices()
         assert [(0.0002, 0.0002)] == p.query("SELECT round(cost, 12), (SELECT sum(cost) FROM rollup_daily) FROM calls")
+
+
+def test_a_price_change_rewrites_only_what_it_changes(tmp_path: Path) -> None:
+    """Rollups get the exact difference of the models whose price changed, on the days on which it did (rule 11)."""
+    with product(tmp_path) as p:
+        day = 86_400_000_000_000
+        p.send(traces([chat(n, 1, model=model, tokens=(1000 * n, 0), start=NOON + n // 3 % 3 * day)
+                       for n, model in enumerate(["house-model", "gpt-5", "gpt-5-mini"] * 6, 1)]))  # fmt: skip
+        p.fold()
+        p.set_price("openai", "house-model", "uncached_input", 2e-6)
+        before = set(p.folding.lake.manifest.paths("rollup"))
+        assert p.folding.refresh_prices()
+        added = set(p.folding.lake.manifest.paths("rollup")) - before
+        assert before <= set(p.folding.lake.manifest.paths("rollup"))
+        assert [pq.read_table(tmp_path / path).num_rows for path in added] == [1, 1, 1]
+        rows = "SELECT * EXCLUDE (duration_ms, latency_buckets), round(duration_ms, 3) FROM rollup_hourly ORDER BY ALL"
+        repriced = p.query(rows)
+        p.folding.rebuild_rollups()
+        assert p.query(rows) == repriced
+        assert not p.folding.refresh_prices()
+
+
+def test_a_price_set_while_nothing_folds_reaches_the_rollups(tmp_path: Path) -> None:
+    """A process that starts with other prices than the rollups hold computes them again."""
+    with product(tmp_path) as p:
+        p.send(traces([chat(1, 1, model="house-model", tokens=(100, 0))]))
+        p.fold()
+        p.folding.close()
+        p.set_price("openai", "house-model", "uncached_input", 2e-6)
+        p.folding = Folding(p.settings)
+        p.folding.refresh_prices()
+        assert [(0.0002, 0)] == p.query("SELECT round(sum(cost), 12), sum(unpriced_calls) FROM rollup_daily")

@@ -1,0 +1,8 @@
+-- The calls of one day whose models are in `changed_models` (a table of the caller), as the rollup takes them.
+SELECT *
+FROM ({rollup_calls}) AS c
+WHERE EXISTS (
+    FROM changed_models AS m
+    WHERE m.provider IS NOT DISTINCT FROM c.provider AND m.request_model IS NOT DISTINCT FROM c.request_model
+        AND m.response_model IS NOT DISTINCT FROM c.response_model
+)
