@@ -19,3 +19,7 @@ class PriceRefused(AnalyticsError):
 
 class QueryRefused(AnalyticsError):
     """Only one SELECT statement is allowed here."""
+
+
+class ContentWithheld(KeyMissing):
+    """You may not read content here: ask who administers Spanfold for a role that may."""

@@ -14,10 +14,12 @@ from typing import Any
 import pyarrow as pa
 
 from spanfold.analytics import content, sandbox
+from spanfold.analytics.errors import ContentWithheld
 from spanfold.analytics.filters import Filters
 from spanfold.analytics.records import call_records, span_record
-from spanfold.analytics.snapshots import Opened, Snapshots
+from spanfold.analytics.snapshots import Opened, Snapshots, Tenants
 from spanfold.analytics.statements import PAGED, Query, page_of
+from spanfold.analytics.tenancy import tenants_of
 from spanfold.exporter.keys import Keyring
 
 Row = dict[str, Any]
@@ -26,9 +28,21 @@ Row = dict[str, Any]
 class Reader:
     """Reads the newest snapshot of a data directory. Safe for threads; without a keyring content stays closed."""
 
-    def __init__(self, data: Path, keyring: Keyring | None = None, *, threads: int = 2) -> None:
+    def __init__(
+        self, data: Path, keyring: Keyring | None = None, *, threads: int = 2, snapshots: Snapshots | None = None,
+        tenants: Tenants = None, content: bool = True,
+    ) -> None:  # fmt: skip
         self.data, self._keyring = data, keyring
-        self._snapshots = Snapshots(data, threads=threads)
+        self._snapshots = snapshots or Snapshots(data, threads=threads)
+        self.tenants, self.content = tenants, content
+
+    def within(self, tenants: Tenants, *, content: bool = True) -> Reader:
+        """The same, but only these tenants exist (None = all), and with content only if it may be read."""
+        return Reader(self.data, self._keyring, snapshots=self._snapshots, tenants=tenants, content=content)
+
+    def all_tenants(self) -> frozenset[str]:
+        """Every tenant of the newest snapshot."""
+        return tenants_of(self._snapshots.newest(self.tenants).cursor())
 
     @property
     def version(self) -> str:
@@ -38,11 +52,11 @@ class Reader:
     @property
     def can_open(self) -> bool:
         """May content be read here?"""
-        return self._keyring is not None
+        return self._keyring is not None and self.content
 
     def view(self) -> View:
         """The newest snapshot, held for several queries that must agree. Raises NoSnapshot."""
-        return View(self._snapshots.newest(), self.data, self._keyring)
+        return View(self._snapshots.newest(self.tenants), self.data, self._keyring, content=self.content)
 
     def query(self, name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
         """Rows of a named query (docs/sql.md lists them)."""
@@ -59,7 +73,7 @@ class Reader:
 
     def sql(self, text: str, *, limit: int | None = None) -> pa.Table:
         """One SELECT of a person, on the views, with no other file in reach. Raises QueryRefused."""
-        return sandbox.run(self._snapshots.newest().path, self.data, text, limit=limit)
+        return sandbox.run(self._snapshots.newest(self.tenants).path, self.data, text, limit=limit)
 
     def call_records(self, where: str | None = None, *, content: bool = False) -> Iterator[Row]:
         """Call records (design.md section 3) in order of time. `where` is a condition on the columns of `calls`."""
@@ -81,9 +95,9 @@ class Reader:
 class View:
     """One version of everything."""
 
-    def __init__(self, opened: Opened, data: Path, keyring: Keyring | None) -> None:
+    def __init__(self, opened: Opened, data: Path, keyring: Keyring | None, *, content: bool = True) -> None:
         self.version = opened.version
-        self._opened, self._data, self._keyring = opened, data, keyring
+        self._opened, self._data, self._keyring, self._content = opened, data, keyring, content
 
     def query(self, name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
         return self._run(self._prepare(name, filters, params))
@@ -103,11 +117,17 @@ class View:
         cursor = self._opened.cursor()
         return cursor.sql(query.text, params=query.parameters or None).to_arrow_table()
 
+    def _may_open(self, wanted: bool) -> None:
+        if wanted and not self._content:
+            raise ContentWithheld(ContentWithheld.__doc__)
+
     def call_records(self, where: str | None = None, *, content: bool = False) -> Iterator[Row]:
+        self._may_open(content)
         return call_records(self._opened, self._data, self._keyring, where, content=content)
 
     def messages(self, spans: Sequence[tuple[dt.date, str, str, str]], *, words: bool) -> list[content.Context]:
         """What spans (date, tenant, trace_id, span_id) were given and gave, message by message."""
+        self._may_open(words)
         return content.contexts(self._opened.cursor(), self._keyring, spans, words=words)
 
     def trace(self, trace_id: str, *, content: bool = False) -> Row | None:
@@ -131,4 +151,5 @@ class View:
         return span_record(self, span_id, trace_id, content=content)
 
     def private(self, rows: Sequence[Row]) -> list[Row]:
+        self._may_open(wanted=True)
         return content.private(self._opened.cursor(), self._keyring, rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import duckdb
@@ -28,8 +28,9 @@ MAX_TEXT = 100_000
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_ ]*\Z")  # nothing that could name a file
 
 
-def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Raise QueryRefused unless `text` is one statement that only reads the snapshot attached to `connection`."""
+def check(connection: duckdb.DuckDBPyConnection, text: str, *, closed: Collection[str] = ()) -> None:
+    """Raise QueryRefused unless `text` is one statement that only reads the snapshot attached to `connection`, and
+    names no table of the schemas in `closed`."""
     if len(text) > MAX_TEXT:
         raise QueryRefused(f"the query is longer than {MAX_TEXT} characters")
     try:
@@ -42,7 +43,7 @@ def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
         kind = str(statements[0].type).rsplit(".", 1)[-1]
         raise QueryRefused(f"only SELECT is allowed here, this is {kind}")
     tree = _parse(connection, text)
-    _check_tree(tree["statements"], _tables(connection))
+    _check_tree(tree["statements"], _tables(connection, closed))
 
 
 def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
@@ -73,13 +74,14 @@ def _parse(connection: duckdb.DuckDBPyConnection, text: str) -> Any:
     return tree
 
 
-def _tables(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
+def _tables(connection: duckdb.DuckDBPyConnection, closed: Collection[str]) -> set[tuple[str, str]]:
     """(schema, name) of every view and table that may be read, lower case."""
     found = connection.execute(
         "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal "
         "UNION ALL SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal"
     ).fetchall()
-    return {(schema.lower(), name.lower()) for schema, name in found if schema.lower() in SCHEMAS} | CATALOG_TABLES
+    seen = SCHEMAS - set(closed)
+    return {(schema.lower(), name.lower()) for schema, name in found if schema.lower() in seen} | CATALOG_TABLES
 
 
 def _check_tree(tree: Any, tables: set[tuple[str, str]]) -> None:

@@ -7,18 +7,26 @@ an instance closes its cursors, so a superseded one is left to its last referenc
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
 import threading
+import weakref
+from collections import OrderedDict
 from pathlib import Path
 
 import duckdb
 
+from spanfold.analytics import tenancy
 from spanfold.analytics.errors import NoSnapshot
 
+Tenants = frozenset[str] | None  # None = all
+
 _NAME = re.compile(r"v(\d+)(?:-(\d+))?\.duckdb")
+_CUT = re.compile(r"cut-(\d+)-.*\.duckdb")
 _numbers = itertools.count()
+SCOPES = 16  # sets of tenants whose cut-down snapshots are kept open
 
 
 class Opened:
@@ -41,19 +49,24 @@ class Snapshots:
             "autoload_known_extensions": False,
         }  # fmt: skip
         self._lock = threading.Lock()
-        self._opened: Opened | None = None
+        self._opened: OrderedDict[Tenants, Opened] = OrderedDict()
+        _sweep(self._directory)
 
     def newest_version(self) -> str:
         """The name of the newest version, such as `v12`. Raises NoSnapshot."""
         return self._newest().removesuffix(".duckdb")
 
-    def newest(self) -> Opened:
-        """The newest version, opened. Raises NoSnapshot."""
+    def newest(self, tenants: Tenants = None) -> Opened:
+        """The newest version, opened; with `tenants` a copy that holds these only. Raises NoSnapshot."""
         name = self._newest()
         with self._lock:
-            if self._opened is None or self._opened.version != name.removesuffix(".duckdb"):
-                self._opened = self._open(name)
-            return self._opened
+            opened = self._opened.get(tenants)
+            if opened is None or opened.version != name.removesuffix(".duckdb"):
+                opened = self._opened[tenants] = self._open(name) if tenants is None else self._cut(name, tenants)
+            self._opened.move_to_end(tenants)
+            while len(self._opened) > SCOPES:
+                self._opened.popitem(last=False)
+            return opened
 
     def _newest(self) -> str:
         names = published(self._directory)
@@ -69,12 +82,32 @@ class Snapshots:
             except FileNotFoundError:
                 name = self._newest()
                 continue
+            return Opened(name.removesuffix(".duckdb"), self._directory / name, self._connect(private))
+        raise NoSnapshot(NoSnapshot.__doc__)
+
+    def _connect(self, private: Path) -> duckdb.DuckDBPyConnection:
+        """Open a file under a name that nobody else uses, and take the name away."""
+        try:
+            connection = duckdb.connect(str(private), read_only=True, config=self._config)
+            connection.execute("SET GLOBAL TimeZone = 'UTC'; SET GLOBAL parquet_metadata_cache = true")
+        finally:
+            private.unlink()
+        return connection
+
+    def _cut(self, name: str, tenants: frozenset[str]) -> Opened:
+        """A copy of these tenants only; its file goes when nobody uses it any more."""
+        for _ in range(5):
+            cut = self._directory / f"cut-{os.getpid()}-{next(_numbers)}-{name}"
             try:
-                connection = duckdb.connect(str(private), read_only=True, config=self._config)
-                connection.execute("SET GLOBAL TimeZone = 'UTC'; SET GLOBAL parquet_metadata_cache = true")
-            finally:
-                private.unlink()
-            return Opened(name.removesuffix(".duckdb"), self._directory / name, connection)
+                tenancy.cut_down(self._directory / name, cut, tenants)
+            except FileNotFoundError:
+                name = self._newest()
+                continue
+            private = cut.with_name(f".open-{cut.name}")
+            os.link(cut, private)
+            opened = Opened(name.removesuffix(".duckdb"), cut, self._connect(private))
+            weakref.finalize(opened, cut.unlink, missing_ok=True)
+            return opened
         raise NoSnapshot(NoSnapshot.__doc__)
 
 
@@ -86,3 +119,22 @@ def published(directory: Path) -> list[tuple[str, tuple[int, int]]]:
         return []
     matches = (_NAME.fullmatch(name) for name in names)
     return [(m[0], (int(m[1]), int(m[2] or 0))) for m in matches if m]
+
+
+def _sweep(directory: Path) -> None:
+    """Take away cut-down copies whose process is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            match = _CUT.fullmatch(name)
+            if match and not _alive(int(match[1])):
+                (directory / name).unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

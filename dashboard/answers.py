@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 def table(name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
     """The answer of a named query on the newest snapshot."""
-    key = (version(), str(backend().data), name, repr(filters), repr(sorted(params.items())))
+    key = (version(), backend().scope, name, repr(filters), repr(sorted(params.items())))
     return _table(*key, (backend().reader, filters, params))
 
 
@@ -50,9 +50,11 @@ def _status(data: str) -> dict[str, Any]:
 
 
 def status() -> dict[str, Any]:
-    """What `spanfold status --json` says, at most two seconds old."""
-    found: dict[str, Any] = _status(str(backend().data))
-    return found
+    """What `spanfold status --json` says, at most two seconds old; of it only the lag for who sees some tenants only:
+    counts, errors and paths are those of the whole installation."""
+    house = backend()
+    found: dict[str, Any] = _status(house.scope)
+    return found if house.tenants is None else {"lag_seconds": found.get("lag_seconds")}
 
 
 def version() -> str:

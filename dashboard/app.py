@@ -7,10 +7,17 @@ import time
 import streamlit as st
 
 from spanfold.dashboard import answers, filter_bar, shell, states, styles
+from spanfold.dashboard.backend import backend
+from spanfold.state.access import AccessRefused
 
 started = time.monotonic()
 st.set_page_config(page_title="Spanfold", page_icon=str(shell.ICON), layout="wide")
 styles.apply()
+try:
+    backend()
+except AccessRefused as error:
+    states.refused(error)
+    st.stop()
 page = shell.navigation()
 name = shell.page_name(page)
 

@@ -11,25 +11,30 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from spanfold.dashboard import formatting
 from spanfold.dashboard.backend import backend
+from spanfold.state.access import REVIEW
 from spanfold.state.errors import NotFound, StateError
 from spanfold.state.reviews import Review, RevisionConflict
 from spanfold.state.targets import Target
 
 log = logging.getLogger(__name__)
 _FAILURES = (StateError, SQLAlchemyError)
+ONLY_LOOKING = "You may look here, but not decide: that needs the role review."
 VERBS = {"approved": "Approve", "flagged": "Flag", "rejected": "Reject", "unreviewed": "Reopen"}
 
 
 def live(targets: Iterable[Target]) -> dict[Target, Review]:
     """How these stand now, decisions of a moment ago included."""
-    return backend().state.reviews.get(targets)
+    return backend().tenant_state.reviews.get(targets)
 
 
 def decide_all(targets: Iterable[Target], state: str, comment: str = "") -> bool:
     """One act on many targets: one transaction, a line of the trail for each. Says whether it was stored."""
     wanted = list(targets)
+    if not _may_decide(wanted):
+        st.toast(f"Not saved: {ONLY_LOOKING}", icon=":material/lock:")
+        return False
     try:
-        backend().state.reviews.decide(wanted, state, who=backend().reviewer, comment=comment.strip() or None)
+        backend().deciding.decide(wanted, state, who=backend().reviewer, comment=comment.strip() or None)
     except _FAILURES as error:
         log.error("decision not stored", exc_info=error)
         st.toast("Not saved: the review store did not answer. Nothing was changed.", icon=":material/error:")
@@ -54,6 +59,11 @@ def store_log(key: str, targets: Mapping[str, Target]) -> None:
     for entry in told["entries"]:
         if entry["seq"] <= done["seq"]:
             continue
+        ids = entry.get("ids") or ([entry["id"]] if "id" in entry else [])
+        if not _may_decide(targets[name] for name in ids if name in targets):
+            clashes(key).update(dict.fromkeys(ids, ONLY_LOOKING))
+            done["seq"] = entry["seq"]
+            continue
         try:
             _store(key, told["run"], entry, targets)
         except _FAILURES as error:
@@ -61,6 +71,20 @@ def store_log(key: str, targets: Mapping[str, Target]) -> None:
             st.session_state[f"problem-{key}"] = "Not saved: the review store did not answer. It is tried again."
             return
         done["seq"] = entry["seq"]
+
+
+def only_looking() -> None:
+    """Instead of what decides."""
+    with st.container(border=True, key="only-looking"):
+        st.text(ONLY_LOOKING)
+
+
+def _may_decide(targets: Iterable[Target]) -> bool:
+    """Asked for every decision, whatever the page offered. An undo names no target: its tenants are checked where the
+    act is looked up."""
+    house = backend()
+    tenants = {target.tenant for target in targets}
+    return all(house.may(REVIEW, tenant) for tenant in tenants) if tenants else house.may(REVIEW)
 
 
 def acked(key: str) -> Mapping[str, Any] | None:
@@ -81,7 +105,8 @@ def clashes(key: str) -> dict[str, str]:
 
 
 def _store(key: str, run: str, entry: Mapping[str, Any], targets: Mapping[str, Target]) -> None:
-    reviews, who = backend().state.reviews, backend().reviewer
+    house = backend()
+    reviews, who = house.deciding, house.reviewer
     act = f"{run}-{int(entry['seq'])}"
     try:
         if "undo" in entry:

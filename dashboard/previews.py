@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from spanfold.analytics.errors import KeyMissing
-from spanfold.dashboard import transcripts
+from spanfold.dashboard import reads, transcripts
 from spanfold.dashboard.backend import backend
 
 LENGTH = 140
@@ -30,7 +30,9 @@ def of_traces(rows: Sequence[Row]) -> dict[str, str]:
     if not rows:
         return {}
     seen = tuple((row["trace_id"], row["spans"]) for row in rows)
-    lines: dict[str, str] = _lines(str(backend().data), seen, rows)
+    lines: dict[str, str] = _lines(backend().scope, seen, rows)
+    if lines:
+        reads.note(f"first words of {', '.join(sorted(lines))}", traces=len(lines))
     return lines
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from spanfold.dashboard import answers, filter_bar, formatting, states
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
+from spanfold.state.access import AccessRefused
 
 VIEWS = Path(__file__).parent / "views"
 ICON, LOGO = (Path(__file__).parent / f"{name}.svg" for name in ("icon", "logo"))
@@ -112,7 +113,10 @@ def freshness(name: str) -> None:
     @st.fragment(run_every=TICK_SECONDS)
     def tick() -> None:
         state = st.session_state
-        newest = answers.newest()
+        try:
+            newest = answers.newest()
+        except AccessRefused:  # signed out elsewhere, disabled, another role: the whole page says so
+            st.rerun()
         shown = state.setdefault("shown-version", newest)
         _age(newest)
         follow = state.get("live", True) and (name in LIVE or not shown)
@@ -153,6 +157,10 @@ def sidebar(name: str) -> None:
             st.toggle("Follow new data", value=True, key="live")
         if st.button("Keyboard", icon=":material/keyboard:", type="tertiary", key="help"):
             _help(name)
+        house = backend()
+        if house.gate is not None:
+            st.text(house.caller.name)
+            st.html('<a href="/logout" target="_self">Sign out</a>')
 
 
 def finished(started: float) -> None:

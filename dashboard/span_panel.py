@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from spanfold.analytics.errors import KeyMissing
-from spanfold.dashboard import answers, formatting, grids, span_tree, transcripts
+from spanfold.dashboard import answers, formatting, grids, reads, span_tree, transcripts
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
 
@@ -20,10 +20,12 @@ TABS = ("Messages", "Tools", "Attributes", "Events", "Cost", "Raw")
 
 def draw(span_id: str, trace_id: str, tree: Mapping[str, Sequence[Any]], zone: str) -> None:
     """Everything kept of one span."""
-    record = _record(answers.version(), str(backend().data), trace_id, span_id)
+    record = _record(answers.version(), backend().scope, trace_id, span_id)
     if record is None:
         _gap(span_id, tree)
         return
+    if not record["closed"] and (record["contexts"] or record["private"]):
+        reads.note(f"span {span_id}", trace_id=trace_id, tenant=record["tenant"])
     _heading(record)
     _failure(record)
     first = "Messages" if record["contexts"] or record["closed"] else "Attributes"

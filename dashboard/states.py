@@ -13,6 +13,7 @@ from spanfold.analytics.filters import Filters
 from spanfold.dashboard import answers, filter_bar, formatting
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component
+from spanfold.state.access import AccessRefused
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,16 @@ def guarded(page: Callable[[], None]) -> None:
         raise
     except Exception as error:
         error_card(error)
+
+
+def refused(error: AccessRefused) -> None:
+    """Nobody is signed in (any more), or who is may not look at anything."""
+    with st.container(border=True, key="refused"):
+        st.header("This page is closed to you", anchor=False)
+        st.text(str(error))
+        st.html(
+            '<p><a href="/login" target="_self">Sign in</a> &middot; <a href="/logout" target="_self">Sign out</a></p>'
+        )
 
 
 def error_card(error: Exception) -> None:

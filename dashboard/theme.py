@@ -3,6 +3,7 @@ configuration file lies about."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 CATEGORIES_LIGHT = ["#4C6EF5", "#12A594", "#E5892B", "#9B5DE5", "#D6457A", "#5B8C2A", "#0E8FC2", "#B0782A", "#7A8699"]
@@ -75,9 +76,10 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def server_options(host: str, port: int) -> dict[str, Any]:
-    """All options of a server on one address; only its own names are accepted as Host (DNS rebinding)."""
-    names = [host, "localhost", "127.0.0.1"]
+def server_options(host: str, port: int, named: Sequence[str] = ()) -> dict[str, Any]:
+    """All options of a server on one address; only its own names, and those it is `named`, are accepted as Host (DNS
+    rebinding)."""
+    names = [host, "localhost", "127.0.0.1", *named]
     return OPTIONS | {
         "server.address": host,
         "server.port": port,

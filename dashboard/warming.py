@@ -8,7 +8,7 @@ import importlib
 
 from spanfold.analytics.errors import AnalyticsError
 from spanfold.analytics.filters import Filters
-from spanfold.dashboard.backend import backend
+from spanfold.dashboard.backend import installed
 
 _MODULES = (
     "altair",
@@ -25,9 +25,9 @@ def warm() -> None:
     """Runs once, beside the server's start; a failure here is met again, and shown, by whoever asks."""
     for name in _MODULES:
         importlib.import_module(name)
-    now = backend().now()
+    now = installed().now()
     filters = Filters(start=now - dt.timedelta(days=1), end=now)
     with contextlib.suppress(AnalyticsError):
         for name in _QUERIES:
             chosen = {"trace_ids": [], "first_day": now.date(), "last_day": now.date()} if name == "trace_ends" else {}
-            backend().reader.query(name, filters, **chosen)
+            installed().reader.query(name, filters, **chosen)

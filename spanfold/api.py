@@ -1,12 +1,12 @@
-"""The read API under /api, on the dashboard's port: thin over the read surface and the control plane.
+"""The API under /api, on the dashboard's port: thin over the read surface and the control plane.
 
-Bound to loopback like the dashboard. A request whose Host is not this machine's name is refused (DNS rebinding), and a
-change must come as application/json, which no foreign page can send without being asked first (CSRF).
+`gate.py` has checked host, origin and caller before a request comes here; what the caller may see is asked of the
+policy once a request. A change must come as application/json, which no foreign page can send unasked (CSRF).
 """
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -19,25 +19,30 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from spanfold import openapi
+from spanfold.access import Forbidden, NotSignedIn
 from spanfold.analytics.errors import NoSnapshot
-from spanfold.api_operations import Api, NotThere, operations
+from spanfold.analytics.errors import QueryRefused as AnalyticsRefused
+from spanfold.api_operations import House, NotThere, Seen, health, operations
 from spanfold.api_reviews import review_json
+from spanfold.api_sql import TooBusy
 from spanfold.errors import SpanfoldError
 from spanfold.exporter.errors import KeyMissing
+from spanfold.gate import caller_of
 from spanfold.openapi import BadRequest, Operation
+from spanfold.query_client import QueryError
 from spanfold.reading import NoDataDirectory
-from spanfold.settings import Settings
 from spanfold.state.errors import Invalid, NotFound
 from spanfold.state.reviews import RevisionConflict
 
 TITLE = "Spanfold API"
 MAX_BODY = 4 << 20
+_WATCH_SECONDS = 0.25
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 
 
-def api_routes(settings: Settings) -> list[Route]:
-    """The routes for the dashboard's server."""
-    table = operations(Api(settings))
+def api_routes(house: House) -> list[Route]:
+    """The routes for the dashboard's server, behind its gate."""
+    table = operations()
     described = orjson.dumps(openapi.document(TITLE, version("spanfold"), table))
     page = openapi.docs_page(TITLE, table)
 
@@ -47,36 +52,48 @@ def api_routes(settings: Settings) -> list[Route]:
     async def send_page(request: Request) -> Response:
         return HTMLResponse(page, headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"})
 
-    routes = [Route(o.path, _endpoint(o, settings.host), methods=[o.method]) for o in table]
+    routes = [Route(o.path, _endpoint(o, house), methods=[o.method]) for o in table]
     return [*routes, Route("/api/openapi.json", send_document), Route("/api/docs", send_page), Route("/api", send_page)]
 
 
-def _endpoint(operation: Operation, host: str) -> Callable[[Request], Any]:
+def _endpoint(operation: Operation, house: House) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
-        if not is_ours(request.headers.get("host", ""), host):
-            return _error(403, "the host name of this request is not this machine's")
         try:
             values = operation.parse(request.path_params, request.query_params.multi_items())
+            if operation.run is health:
+                return _json(health(house))
             if operation.body is not None:
                 values["body"] = await _read_body(request, operation.body)
-            result = await run_in_threadpool(operation.run, **values)
+            caller = caller_of(request)
+            seen = await run_in_threadpool(house.seen_by, caller, operation.action, request.url.path)
+            result = await _while_awaited(request, seen, lambda: operation.run(seen, **values))
         except tuple(_STATUS) as error:
             return _refused(error)
         if operation.media == "application/x-ndjson":
             return StreamingResponse(result, media_type=operation.media)
-        return Response(orjson.dumps(result, default=str, option=_JSON), media_type=operation.media)
+        return _json(result)
 
     return answer
 
 
-def is_ours(header: str, host: str) -> bool:
-    """Is this Host header a name of this machine's loopback, or the address we were told to listen on?"""
-    name = header.rsplit(":", 1)[0] if not header.endswith("]") else header
-    name = name.strip("[]").lower()
+async def _while_awaited(request: Request, seen: Seen, work: Callable[[], Any]) -> Any:
+    """The result of `work`, in a thread; what it runs is ended when the caller goes away meanwhile."""
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(_WATCH_SECONDS)
+        seen.cancellation.cancel()
+
+    watching = asyncio.create_task(watch())
     try:
-        return name in ("localhost", host) or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+        return await run_in_threadpool(work)
+    finally:
+        watching.cancel()
+
+
+def _json(result: Any) -> Response:
+    content = orjson.dumps(result, default=str, option=_JSON)
+    return Response(content, headers={"cache-control": "no-store"}, media_type="application/json")
 
 
 class _TooLarge(Exception):
@@ -99,7 +116,8 @@ async def _read_body(request: Request, model: type[Any]) -> Any:
 
 
 _STATUS: dict[type[Exception], int] = {
-    BadRequest: 400, Invalid: 400, ValidationError: 400, KeyMissing: 403, NotThere: 404, NotFound: 404,
+    BadRequest: 400, Invalid: 400, ValidationError: 400, QueryError: 400, AnalyticsRefused: 400, NotSignedIn: 401,
+    Forbidden: 403, KeyMissing: 403, TooBusy: 429, NotThere: 404, NotFound: 404,
     RevisionConflict: 409, _TooLarge: 413, _WrongType: 415, NoSnapshot: 503, NoDataDirectory: 503, SpanfoldError: 400,
 }  # fmt: skip
 
@@ -114,6 +132,6 @@ def _refused(error: Exception) -> Response:
 
 
 def _error(status: int, message: str, extra: dict[str, Any] | None = None) -> Response:
-    headers = {"retry-after": "1"} if status == 503 else {}
+    headers = {"retry-after": "1"} if status in (429, 503) else {}
     content = orjson.dumps({"error": message, **(extra or {})}, default=str, option=_JSON)
     return Response(content, status, headers, media_type="application/json")

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spanfold.state.reviews import Review, ReviewEvent
-from spanfold.state.store import StateStore
+from spanfold.state.store import TenantState
 from spanfold.state.targets import Target
 
 
@@ -31,7 +31,7 @@ class ReviewRequest(BaseModel):
 
     targets: list[TargetIn] = Field(default_factory=list, max_length=10_000)
     state: Literal["unreviewed", "approved", "flagged", "rejected"] | None = None
-    who: str | None = Field(None, max_length=200, description="Who decides; default the user that runs the server.")
+    who: str | None = Field(None, max_length=200, description="Who decides, where nobody signs in; default the caller.")
     comment: str | None = Field(None, max_length=20_000, description="Kept encrypted.")
     batch_id: str | None = Field(None, max_length=64, description="Names this act: sending it twice changes nothing.")
     undo: str | None = Field(None, max_length=64)
@@ -44,7 +44,7 @@ class ReviewRequest(BaseModel):
         return self
 
 
-def act(state: StateStore, body: ReviewRequest, *, default_who: str) -> dict[str, Any]:
+def act(state: TenantState, body: ReviewRequest, *, default_who: str) -> dict[str, Any]:
     """Raises Invalid, NotFound, RevisionConflict."""
     who = body.who or default_who
     if body.undo is not None:
@@ -61,7 +61,7 @@ def act(state: StateStore, body: ReviewRequest, *, default_who: str) -> dict[str
     return {"batch_id": decision.batch_id, "repeated": decision.repeated, "reviews": reviews}
 
 
-def trail(state: StateStore, tenant: str, trace_id: str, span_id: str | None) -> dict[str, Any]:
+def trail(state: TenantState, tenant: str, trace_id: str, span_id: str | None) -> dict[str, Any]:
     """The audit trail of a trace or of one span."""
     target = Target.span(trace_id, span_id, tenant=tenant) if span_id else Target.trace(trace_id, tenant=tenant)
     return {"events": [event_json(event) for event in state.reviews.history(target)]}

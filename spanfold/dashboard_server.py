@@ -1,8 +1,7 @@
-"""The dashboard process: Streamlit and the read API on one port, bound to loopback."""
+"""The dashboard process: Streamlit and the API on one port, behind one gate."""
 
 from __future__ import annotations
 
-import getpass
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -15,7 +14,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spanfold.gate import COOKIE
+from spanfold.reading import operating_user
+from spanfold.state.access import ANY_TENANT, CONTENT, READ, Caller
+
 if TYPE_CHECKING:
+    from spanfold.access import Access
+    from spanfold.analytics.queries import Reader
     from spanfold.dashboard.backend import Backend
     from spanfold.settings import Settings
 
@@ -63,8 +68,29 @@ class SecurityHeaders:
         await self._app(scope, receive, add if scope["type"] == "http" else send)
 
 
-def open_backend(settings: Settings) -> Backend:
-    """What the pages read and write, of one data directory. Without its keys everything but content is shown."""
+class SessionGate:
+    """Who looks at the running Streamlit session: its cookie, asked at the one gate."""
+
+    def __init__(self, access: Access, reader: Reader) -> None:
+        self._access, self._reader = access, reader
+
+    def caller(self) -> Caller:
+        import streamlit as st
+
+        return self._access.caller(session=st.context.cookies.get(COOKIE))
+
+    def sees(self, caller: Caller) -> tuple[frozenset[str] | None, bool]:
+        tenants = self._access.tenants(caller, READ, "dashboard", lambda: self._reader)
+        asked = [ANY_TENANT] if tenants is None else tenants
+        return tenants, all(self._access.allows(caller, CONTENT, tenant, "dashboard") for tenant in asked)
+
+    def allows(self, caller: Caller, action: str, tenant: str) -> bool:
+        return self._access.allows(caller, action, tenant, "dashboard")
+
+
+def open_backend(settings: Settings, access: Access | None = None) -> Backend:
+    """What the pages read and write, of one data directory. Without its keys everything but content is shown; with
+    `access` each session sees what its caller may."""
     from spanfold.analytics.queries import Reader
     from spanfold.dashboard.backend import Backend
     from spanfold.exporter.errors import KeyMissing
@@ -79,11 +105,13 @@ def open_backend(settings: Settings) -> Backend:
     except KeyMissing as error:
         print(f"content stays closed: {error}", file=sys.stderr, flush=True)
         keyring = None
+    reader = Reader(settings.data, keyring)
     return Backend(
         data=settings.data,
-        reader=Reader(settings.data, keyring),
+        reader=reader,
+        gate=SessionGate(access, reader) if access and access.asks_for_login else None,
         state=StateStore.open(settings.data, sealer=comment_sealer(keyring) if keyring else None),
-        reviewer=_reviewer(),
+        reviewer=operating_user(),
         listening=partial(_listening, settings),
         status=partial(gather, settings.data),
     )
@@ -93,15 +121,21 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     import streamlit as st
 
+    from spanfold.access import own_names
     from spanfold.api import api_routes
+    from spanfold.api_operations import House
     from spanfold.dashboard import backend, theme
+    from spanfold.gate import Gate
+    from spanfold.sign_in import SignIn
 
-    backend.install(open_backend(settings))
+    house = House(settings)
+    backend.install(open_backend(settings, house.access))
+    routes = [*api_routes(house), *SignIn(settings, house.access, lambda: house.state).routes()]
+    gate = Middleware(Gate, access=house.access, settings=settings)
     app = st.App(
-        APP, routes=api_routes(settings), middleware=[Middleware(SecurityHeaders)], lifespan=_lifespan,
-        on_script_error=_show,
+        APP, routes=routes, middleware=[Middleware(SecurityHeaders), gate], lifespan=_lifespan, on_script_error=_show
     )  # fmt: skip
-    app.run(config=theme.server_options(settings.host, settings.dashboard_port))
+    app.run(config=theme.server_options(settings.host, settings.dashboard_port, sorted(own_names(settings))))
 
 
 @asynccontextmanager
@@ -128,11 +162,3 @@ def _listening(settings: Settings) -> tuple[str, str]:
     known = read_run_file(settings.data, "collector")
     ports = (known.get("grpc_port", settings.grpc_port), known.get("http_port", settings.http_port))
     return f"{settings.host}:{ports[0]}", f"{settings.host}:{ports[1]}"
-
-
-def _reviewer() -> str:
-    """The user that runs the server: who decides, until there is a login."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a user table
-        return "local"

@@ -91,7 +91,9 @@ def ndjson_lines(batch: pa.RecordBatch) -> Iterator[bytes]:
     names = batch.schema.names
     columns = [_json_values(batch.column(i), names[i]) for i in range(len(names))]
     for row in zip(*columns, strict=True):
-        yield orjson.dumps(dict(zip(names, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE)
+        yield orjson.dumps(
+            dict(zip(names, row, strict=True)), default=_nested, option=orjson.OPT_NAIVE_UTC | orjson.OPT_APPEND_NEWLINE
+        )
 
 
 def iso_times(column: pa.Array) -> pa.Array:
@@ -103,6 +105,18 @@ def iso_times(column: pa.Array) -> pa.Array:
 def neutral(column: pa.Array) -> pa.Array:
     """Text that no spreadsheet takes for a formula."""
     return pc.replace_substring_regex(column, _FORMULA, r"'\1")
+
+
+def distinct_names(schema: pa.Schema) -> pa.Schema:
+    """`SELECT 1 AS a, 2 AS a` gives two columns of one name: the second becomes a_2."""
+    names: list[str] = []
+    for name in schema.names:
+        number, fresh = 1, name
+        while fresh in names:
+            number += 1
+            fresh = f"{name}_{number}"
+        names.append(fresh)
+    return pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
 
 
 def _write_ndjson(batches: Iterable[pa.RecordBatch], schema: pa.Schema, sink: BinaryIO) -> int:
@@ -153,9 +167,16 @@ def _json_values(column: pa.Array, name: str) -> list[Any]:
         return list(column.cast(pa.string()).to_pylist())
     if pa.types.is_decimal(column.type):
         return list(column.cast(pa.float64()).to_pylist())
+    if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
+        return [None if raw is None else raw.hex() for raw in column.to_pylist()]
     if name in JSON_COLUMNS and pa.types.is_string(column.type):
         return [None if text is None else orjson.Fragment(text) for text in column.to_pylist()]
     return list(column.to_pylist())
+
+
+def _nested(value: Any) -> str:
+    """What stands inside lists and structs and has no form of its own in JSON."""
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _csv_type(kind: pa.DataType) -> pa.DataType:

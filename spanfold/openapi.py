@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from spanfold.state.access import READ
+
 _PATH_NAME = re.compile(r"{(\w+)}")
 
 
@@ -71,7 +73,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path. `run` takes the values of the parameters by name and, for a POST, `body`."""
+    """One method of one path. `run` takes what the request may see, the values of the parameters by name and, for a
+    POST, `body`."""
 
     path: str
     summary: str
@@ -82,6 +85,7 @@ class Operation:
     body: type[Any] | None = None  # a pydantic model
     media: str = "application/json"
     errors: tuple[int, ...] = (400, 503)
+    action: str = READ  # what the policy is asked
 
     def parse(self, path: Mapping[str, str], query: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Values of all parameters. Raises BadRequest, also for a parameter that there is not: a misspelt filter must
@@ -96,11 +100,13 @@ class Operation:
 
 ERRORS = {
     400: "A parameter is wrong.",
-    403: "Content is encrypted and its key is not here, or the host name is not ours.",
+    401: "Nobody is signed in.",
+    403: "The caller may not do this, content is closed here, or the host name or origin is not ours.",
     404: "There is no such thing.",
     409: "Somebody else was faster; `current` holds the newer decision.",
     413: "The body is too large.",
     415: "The body must be application/json.",
+    429: "Too many requests; `retry-after` says when to come back.",
     503: "Nothing has been published yet.",
 }
 

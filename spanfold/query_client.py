@@ -52,7 +52,8 @@ class Limits:
 class Query:
     """A running query: a context manager; `schema` is known at once, `batches()` may be read once.
 
-    `truncated` tells afterwards whether a limit cut the rows off. `folders`: where the snapshot's files lie.
+    `truncated` tells afterwards whether a limit cut the rows off. `folders`: where the snapshot's files lie. `closed`:
+    schemas of the snapshot that may not be named. `started` is told of the query as soon as it can be cancelled.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Query:
         *,
         limits: Limits | None = None,
         words_of: WordsOf | None = None,
+        closed: Sequence[str] = (),
+        started: Callable[[Query], None] | None = None,
     ) -> None:
         self._limits, self._words_of = limits or Limits(), words_of
         self._words_left = self._limits.content_bytes
@@ -70,7 +73,9 @@ class Query:
         self.truncated = False
         self._process = _start()
         try:
-            self._ask(text, snapshot, folders)
+            if started is not None:
+                started(self)
+            self._ask(text, snapshot, folders, closed)
             self.schema = query_frames.decode(self._next(b"S")).schema
         except BaseException:
             self.close()
@@ -91,12 +96,17 @@ class Query:
             if pipe:
                 pipe.close()
 
-    def _ask(self, text: str, snapshot: Path, folders: Sequence[Path]) -> None:
+    def cancel(self) -> None:
+        """End the query now; its reader gets QueryFailed. From any thread."""
+        self._process.kill()
+
+    def _ask(self, text: str, snapshot: Path, folders: Sequence[Path], closed: Sequence[str]) -> None:
         question = asdict(self._limits) | {
             "text": text,
             "snapshot": str(snapshot.resolve()),
             "folders": [str(folder.resolve()) for folder in folders],
             "content": self._words_of is not None,
+            "closed": list(closed),
         }
         self._write(b"Q", json.dumps(question).encode())
 

@@ -79,7 +79,7 @@ def _answer(caller: _Caller, question: dict[str, Any]) -> None:
     if question["content"]:
         _open_content(connection, caller)
     _fence(connection, folders, question["memory_bytes"])
-    query_gate.check(connection, question["text"])
+    query_gate.check(connection, question["text"], closed=question["closed"])
     timer = threading.Timer(question["seconds"], connection.interrupt)
     timer.daemon = True
     timer.start()

@@ -14,7 +14,7 @@ from spanfold import query_client
 from spanfold.analytics import query_gate
 from spanfold.analytics.content import message_words
 from spanfold.analytics.queries import Reader
-from spanfold.analytics.snapshots import Snapshots
+from spanfold.analytics.snapshots import Snapshots, Tenants
 from spanfold.errors import SpanfoldError
 from spanfold.exporter.errors import KeyMissing
 from spanfold.exporter.keys import Keyring
@@ -34,11 +34,11 @@ def open_keyring(data: Path) -> Keyring | None:
         return None
 
 
-def open_reader(data: Path, *, content: bool = True, threads: int = 2) -> Reader:
+def open_reader(data: Path, *, content: bool = True, threads: int = 2, snapshots: Snapshots | None = None) -> Reader:
     """The read surface. Raises NoDataDirectory; without keys it shows everything but content."""
     if not data.is_dir():
         raise NoDataDirectory(f"there is no data directory {data}: start `spanfold up`, or give --data")
-    return Reader(data, open_keyring(data) if content else None, threads=threads)
+    return Reader(data, open_keyring(data) if content else None, threads=threads, snapshots=snapshots)
 
 
 def open_state(data: Path) -> StateStore:
@@ -62,14 +62,22 @@ def comment_sealer(keyring: Keyring) -> CommentSealer:
 
 
 def run_sql(
-    data: Path, text: str, *, content: bool = True, limits: query_client.Limits | None = None
-) -> query_client.Query:
-    """A person's SELECT on the newest snapshot, in a process of its own; content is readable if keys are here."""
-    snapshots = Snapshots(data)
-    opened = snapshots.newest()
-    keyring = open_keyring(data) if content else None
-    words_of = _words_of(opened.cursor(), keyring) if content else None
-    return query_client.Query(text, opened.path, [data / "lake"], limits=limits, words_of=words_of)
+    data: Path, text: str, *, content: bool = True, limits: query_client.Limits | None = None,
+    snapshots: Snapshots | None = None, tenants: Tenants = None, first_words: Callable[[], None] = lambda: None,
+    started: Callable[[query_client.Query], None] | None = None,
+) -> query_client.Query:  # fmt: skip
+    """A person's SELECT on the newest snapshot, in a process of its own; content is readable if keys are here.
+
+    `first_words` is called before the first words are handed over. With `tenants` no other exists.
+    """
+    opened = (snapshots or Snapshots(data)).newest(tenants)
+    words_of = None
+    if content:
+        words_of = _words_of(opened.cursor(), open_keyring(data), first_words)
+    closed = () if tenants is None else ("book",)  # it names the models of all tenants
+    return query_client.Query(
+        text, opened.path, [data / "lake"], limits=limits, words_of=words_of, closed=closed, started=started
+    )  # fmt: skip
 
 
 def check_condition(data: Path, condition: str) -> None:
@@ -77,8 +85,13 @@ def check_condition(data: Path, condition: str) -> None:
     query_gate.check_condition(Snapshots(data).newest().cursor(), condition)
 
 
-def _words_of(cursor: Any, keyring: Keyring | None) -> Callable[[pa.Table], pa.Array]:
+def _words_of(cursor: Any, keyring: Keyring | None, first_words: Callable[[], None]) -> Callable[[pa.Table], pa.Array]:
+    told: list[bool] = []
+
     def words_of(places: pa.Table) -> pa.Array:
+        if not told:
+            first_words()
+            told.append(True)
         homes: dict[tuple[Any, str], set[bytes]] = {}
         keys = []
         columns = (places.column("date").cast(pa.date32()), places.column("tenant"), places.column("message_id"))

@@ -51,6 +51,38 @@ class Settings:
     http_port: int = field(default=4318, metadata=_about("OTLP over HTTP, /healthz and /metrics", _port))
     dashboard_port: int = field(default=8501, metadata=_about("dashboard and read API", _port))
 
+    auth: str = field(
+        default="none",
+        metadata=_about(
+            "who may use dashboard and API: none (loopback only) | login (users of `spanfold users`, or OIDC)",
+            lambda value: value in ("none", "login"),
+        ),
+    )
+    dashboard_url: str | None = field(
+        default=None,
+        metadata=_about(
+            "address at which people reach the dashboard, such as https://spanfold.example.com; needed when that is "
+            "not the address to listen on",
+            lambda value: value.startswith(("https://", "http://")),
+        ),
+    )
+    policy: str = field(
+        default="spanfold.state.access:default_policy",
+        metadata=_about("module:function (caller, action, tenant, resource) -> bool that allows or denies everything"),
+    )
+    api_requests_per_minute: int = field(
+        default=600,
+        metadata=_about("requests to the API per user; more get 429 and are told when to come back", _positive),
+    )
+    oidc_issuer: str | None = field(
+        default=None, metadata=_about("OpenID Connect provider that signs users in, such as https://login.example.com")
+    )
+    oidc_client_id: str | None = field(default=None, metadata=_about("client id at that provider"))
+    oidc_client_secret: str | None = field(
+        default=None, metadata=_about("client secret; better in the environment than in a file")
+    )
+    oidc_claim: str = field(default="email", metadata=_about("claim that holds the name of the user here"))
+
     content: str = field(
         default="encrypted",
         metadata=_about(
@@ -118,13 +150,17 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -
     return Settings(**cast(dict[str, Any], merged))
 
 
+def is_loopback(host: str) -> bool:
+    """Is this an address that only this machine can reach?"""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def require_loopback(host: str) -> None:
     """Raises HostRefused for an address that others can reach."""
-    try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise HostRefused(
             f"--host {host} can be reached from other machines and no authentication is configured: use 127.0.0.1 and "
             "put an OpenTelemetry Collector or a reverse proxy in front"

@@ -27,6 +27,11 @@ class Caller:
 
 Policy = Callable[[Caller, str, str, str], bool]
 
+
+class AccessRefused(Exception):
+    """Nobody is signed in, or who is may not do this."""
+
+
 _GRANTS = {  # role -> what it may do
     "read": {READ, CONTENT},
     "review": {READ, CONTENT, REVIEW},

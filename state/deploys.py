@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from spanfold.state import audit
 from spanfold.state.database import Database
-from spanfold.state.errors import Invalid
+from spanfold.state.errors import Invalid, NotFound
 from spanfold.state.tables import deploys
 
 _SHA = re.compile(r"[0-9a-f]{4,64}\Z")
@@ -52,12 +52,19 @@ class Deploy:
 class Deploys:
     """The deploys of a store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tenants: frozenset[str] | None = None) -> None:
         self._database = database
+        self._tenants = tenants  # there are no others; None = all
+
+    def within(self, tenants: frozenset[str] | None) -> Deploys:
+        """The same, but only these tenants exist."""
+        return Deploys(self._database, tenants)
 
     def add(self, events: Iterable[Deploy], *, who: str) -> int:
         """Add new deploys and correct known ones (same tenant and id); how many were new or changed."""
-        changed = 0
+        changed, events = 0, list(events)
+        if self._tenants is not None and any(event.tenant not in self._tenants for event in events):
+            raise NotFound("there is no such tenant")
         with self._database.write() as connection:
             for event in events:
                 row = asdict(event)
@@ -102,5 +109,7 @@ class Deploys:
         return self._fetch(query if tenant is None else query.where(deploys.c.tenant == tenant))
 
     def _fetch(self, query: sa.Select[tuple[object, ...]]) -> list[Deploy]:
+        if self._tenants is not None:
+            query = query.where(deploys.c.tenant.in_(sorted(self._tenants)))
         with self._database.read() as connection:
             return [Deploy(**row) for row in connection.execute(query).mappings()]

@@ -18,12 +18,17 @@ MINUTES = 10
 class Leases:
     """Leases on review targets."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tenants: frozenset[str] | None = None) -> None:
         self._database = database
+        self._tenants = tenants  # there are no others; None = all
+
+    def within(self, tenants: frozenset[str] | None) -> Leases:
+        """The same, but only these tenants exist."""
+        return Leases(self._database, tenants)
 
     def take(self, candidates: Iterable[Target], *, who: str, limit: int = 20, minutes: int = MINUTES) -> list[Target]:
         """Lease the first `limit` candidates that nobody else holds, in their order; own leases are renewed."""
-        wanted = list(dict.fromkeys(candidates))
+        wanted = [target for target in dict.fromkeys(candidates) if self._sees(target)]
         now = self._database.now()
         with self._database.write() as connection:
             connection.execute(sa.delete(review_leases).where(review_leases.c.expires_at <= now))
@@ -42,7 +47,7 @@ class Leases:
         """Who holds which of these now."""
         with self._database.read() as connection:
             found: dict[Target, str] = {}
-            for chunk in in_chunks(distinct(targets)):
+            for chunk in in_chunks(distinct(filter(self._sees, targets))):
                 found |= _held(connection, chunk, self._database.now())
             return found
 
@@ -55,6 +60,9 @@ class Leases:
                 if chunk is not None:
                     statement = statement.where(is_one_of(review_leases, chunk))
                 connection.execute(statement)
+
+    def _sees(self, target: Target) -> bool:
+        return self._tenants is None or target.tenant in self._tenants
 
     def _store(self, connection: Connection, targets: list[Target], who: str, until: dt.datetime) -> None:
         if not targets:

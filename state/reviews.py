@@ -74,9 +74,14 @@ class RevisionConflict(StateError):
 class Reviews:
     """The reviews of a store."""
 
-    def __init__(self, database: Database, sealer: Sealer | None) -> None:
+    def __init__(self, database: Database, sealer: Sealer | None, tenants: frozenset[str] | None = None) -> None:
         self._database = database
         self._sealer = sealer
+        self._tenants = tenants  # there are no others; None = all
+
+    def within(self, tenants: frozenset[str] | None) -> Reviews:
+        """The same, but only these tenants exist."""
+        return Reviews(self._database, self._sealer, tenants)
 
     def decide(
         self,
@@ -97,6 +102,8 @@ class Reviews:
             raise Invalid(f"{state!r} is not a review state: use one of {', '.join(STATES)}")
         if not wanted or not who:
             raise Invalid("a decision needs at least one target and the name of who decides")
+        if self._tenants is not None and any(target.tenant not in self._tenants for target in wanted):
+            raise NotFound("there is no such target")
         batch_id = batch_id or secrets.token_hex(16)
         with self._database.write() as connection:
             current = self._lock(connection, wanted)
@@ -121,7 +128,8 @@ class Reviews:
             current = self._lock(connection, targets)
             if stored := self._stored(connection, undoing):
                 return Decision(undoing, tuple(self._read(connection, stored).values()), repeated=True)
-            query = sa.select(review_events).where(review_events.c.batch_id == batch_id)
+            mine = (review_events.c.batch_id == batch_id) & self._seen(review_events)
+            query = sa.select(review_events).where(mine)
             events = {target_of(row): row for row in connection.execute(query).mappings()}
             _refuse_stale(current[t] for t in targets if current[t].revision != events[t]["revision"])
             steps = [_Step(current[t], events[t]["from_state"], events[t]["seq"], None) for t in targets]
@@ -144,6 +152,7 @@ class Reviews:
         """Targets that somebody has decided on, latest decision first."""
         order = (reviews.c.updated_at.desc(), *(reviews.c[name] for name in KEY))
         query = sa.select(reviews).where(reviews.c.revision > 0).order_by(*order).limit(limit).offset(offset)
+        query = query.where(self._seen(reviews))
         if tenant is not None:
             query = query.where(reviews.c.tenant == tenant)
         if kind is not None:
@@ -156,6 +165,7 @@ class Reviews:
     def counts(self, *, tenant: str | None = None) -> dict[str, int]:
         """How many targets stand in each state; those without a decision are not known here."""
         query = sa.select(reviews.c.state, sa.func.count()).where(reviews.c.revision > 0).group_by(reviews.c.state)
+        query = query.where(self._seen(reviews))
         if tenant is not None:
             query = query.where(reviews.c.tenant == tenant)
         with self._database.read() as connection:
@@ -174,7 +184,11 @@ class Reviews:
     def last_event(self) -> int:
         """Seq of the newest event, 0 = none: part of a cache key of screens that overlay reviews."""
         with self._database.read() as connection:
-            return connection.execute(sa.select(sa.func.max(review_events.c.seq))).scalar() or 0
+            newest = sa.select(sa.func.max(review_events.c.seq)).where(self._seen(review_events))
+            return connection.execute(newest).scalar() or 0
+
+    def _seen(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        return sa.true() if self._tenants is None else table.c.tenant.in_(sorted(self._tenants))
 
     def _lock(self, connection: Connection, targets: Sequence[Target]) -> dict[Target, Review]:
         """The rows of these targets, made where missing, held until the end of the transaction."""
@@ -187,14 +201,16 @@ class Reviews:
     def _read(self, connection: Connection, targets: Sequence[Target], lock: bool = False) -> dict[Target, Review]:
         found = {target: Review(target) for target in targets}
         for chunk in in_chunks(targets):
-            query = sa.select(reviews).where(is_one_of(reviews, chunk)).order_by(*(reviews.c[name] for name in KEY))
+            chosen = is_one_of(reviews, chunk) & self._seen(reviews)
+            query = sa.select(reviews).where(chosen).order_by(*(reviews.c[name] for name in KEY))
             rows = connection.execute(query.with_for_update() if lock else query).mappings()
             found.update({target_of(row): _review(row) for row in rows})
         return found
 
     def _stored(self, connection: Connection, batch_id: str) -> list[Target]:
         columns = [review_events.c[name] for name in KEY]
-        query = sa.select(*columns).where(review_events.c.batch_id == batch_id).order_by(*columns)
+        mine = (review_events.c.batch_id == batch_id) & self._seen(review_events)
+        query = sa.select(*columns).where(mine).order_by(*columns)
         return [target_of(row) for row in connection.execute(query).mappings()]
 
     def _write(self, connection: Connection, steps: Sequence[_Step], who: str, batch_id: str) -> tuple[Review, ...]:
@@ -218,7 +234,9 @@ class Reviews:
         return after
 
     def _events(self, where: sa.ColumnElement[bool], limit: int | None = None) -> list[ReviewEvent]:
-        query = sa.select(review_events).where(where).order_by(review_events.c.seq).limit(limit)
+        query = (
+            sa.select(review_events).where(where & self._seen(review_events)).order_by(review_events.c.seq).limit(limit)
+        )
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
         return [self._opened(row) for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +23,16 @@ from spanfold.state.reviews import Reviews
 from spanfold.state.rules import Rules, RuleType
 from spanfold.state.tokens import Tokens
 from spanfold.state.users import Users
+
+
+@dataclass(frozen=True, slots=True)
+class TenantState:
+    """The part of the control plane that belongs to tenants, cut down to some of them; prices hold for all."""
+
+    reviews: Reviews
+    leases: Leases
+    deploys: Deploys
+    prices: PriceOverrides
 
 
 class StateStore:
@@ -49,6 +60,12 @@ class StateStore:
     def open(cls, data: Path, *, sealer: Sealer | None = None) -> StateStore:
         """The store of a data directory that has no database server: DATA/state.db."""
         return cls(sqlite_url(data / "state.db"), sealer=sealer)
+
+    def within(self, tenants: frozenset[str] | None) -> TenantState:
+        """What concerns these tenants only (None = all)."""
+        return TenantState(
+            self.reviews.within(tenants), self.leases.within(tenants), self.deploys.within(tenants), self.prices
+        )
 
     def redaction_rules(self, built_in: Sequence[RuleType]) -> list[RuleType]:
         """The rules in force: the built-in ones as changed and extended here."""

@@ -9,7 +9,7 @@ import streamlit as st
 
 from spanfold.analytics.errors import KeyMissing
 from spanfold.analytics.filters import Filters
-from spanfold.dashboard import answers, filter_bar, formatting, grids, shell, states, transcripts
+from spanfold.dashboard import answers, filter_bar, formatting, grids, reads, shell, states, transcripts
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
 
@@ -82,6 +82,8 @@ def _contexts(calls: Sequence[Row]) -> dict[tuple[str, str, str], Row]:
     view = backend().reader.view()
     try:
         found = view.messages(keys, words=True)
+        if found:
+            reads.note(f"conversation {calls[0]['conversation']}", tenant=calls[0]["tenant"], calls=len(keys))
     except KeyMissing:  # the words cannot be opened here: their outline still can
         found = view.messages(keys, words=False)
     return {(c.key[2], c.key[3], c.direction): c.as_dict() for c in found}

@@ -60,7 +60,7 @@ def _step(chosen: filter_bar.Selection) -> str:
 def _tiles(chosen: filter_bar.Selection, tiles: dict[str, Row], step: str) -> None:
     now, before = tiles["current"], tiles["previous"]
     series = answers.rows("cost_by_day", chosen.filters, step=step, by="tenant")
-    flagged = backend().state.reviews.counts()["flagged"]
+    flagged = backend().tenant_state.reviews.counts()["flagged"]
     tokens = _sum(now, "input_tokens", "output_tokens")
     tokens_before = _sum(before, "input_tokens", "output_tokens")
     shown = [

@@ -14,6 +14,7 @@ from spanfold.dashboard import (
     formatting,
     grids,
     previews,
+    reads,
     shell,
     states,
     trail,
@@ -21,6 +22,7 @@ from spanfold.dashboard import (
 )
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
+from spanfold.state.access import REVIEW
 from spanfold.state.reviews import UNREVIEWED, Review
 from spanfold.state.targets import Target
 
@@ -54,6 +56,10 @@ def page() -> None:
             label_visibility="collapsed",
             format_func=QUEUES.__getitem__,
         )
+    if not backend().may(REVIEW):
+        decisions.only_looking()
+        _trail(chosen)
+        return
     filters = chosen.filters
     candidates = answers.rows("review_queue", filters, rule=rule, limit=CANDIDATES)
     queue = _queue(rule, chosen, candidates)
@@ -92,13 +98,14 @@ def _take(candidates: Sequence[Row], rule: str) -> list[Row]:
     targets = {_target(row): row for row in candidates}
     live = decisions.live(targets)
     wanted = "flagged" if rule == "flagged" else UNREVIEWED
-    waiting = [target for target in targets if live[target].state == wanted]
-    taken = backend().state.leases.take(waiting, who=backend().reviewer, limit=BATCH)
+    house = backend()
+    waiting = [t for t in targets if live[t].state == wanted and house.may(REVIEW, t.tenant)]
+    taken = house.tenant_state.leases.take(waiting, who=house.reviewer, limit=BATCH)
     return [targets[target] for target in taken]
 
 
 def _forget() -> None:
-    backend().state.leases.release(backend().reviewer)
+    backend().tenant_state.leases.release(backend().reviewer)
     st.session_state.pop("review-items", None)
 
 
@@ -124,7 +131,9 @@ def _deck(queue: Row, candidates: Sequence[Row], chosen: filter_bar.Selection, r
     targets = {row["trace_id"]: _target(row) for row in rows}
     opened = (st.session_state.get(KEY) or {}).get("opened") or []
     live = decisions.live(targets.values())
-    ends = _ends(tuple((row["trace_id"], row["spans"]) for row in rows), str(backend().data), rows)
+    ends = _ends(tuple((row["trace_id"], row["spans"]) for row in rows), backend().scope, rows)
+    if any(both.question or both.answer for both in ends.values()):
+        reads.note(f"review queue {', '.join(sorted(ends))}", traces=len(ends))
     waiting = max(0, len(candidates) - len(rows))
     items = [_item(row, live[targets[row["trace_id"]]], ends.get(row["trace_id"]), opened, chosen) for row in rows]
     more = f"{waiting:,}{'+' if len(candidates) == CANDIDATES else ''} more wait" if waiting else ""
@@ -203,8 +212,8 @@ def _words(row: Row, ends: previews.Ends | None, opened: Sequence[str]) -> list[
 
 
 def _trail(chosen: filter_bar.Selection) -> None:
-    last = backend().state.reviews.last_event()
-    events = backend().state.reviews.events(after=max(0, last - 50))
+    last = backend().tenant_state.reviews.last_event()
+    events = backend().tenant_state.reviews.events(after=max(0, last - 50))
     with st.expander(
         f"Audit trail, the last {len(events)} of {last:,} entries" if last else "Audit trail, empty", key="audit-trail"
     ):

@@ -20,6 +20,7 @@ from spanfold.dashboard import (
 )
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
+from spanfold.state.access import REVIEW
 from spanfold.state.targets import Target
 
 Row = dict[str, Any]
@@ -109,11 +110,16 @@ def _review(row: Row, zone: str) -> None:
             "Comment", key="trace-comment", placeholder="Kept, encrypted, with the decision", height=80
         )
         with st.container(horizontal=True):
+            allowed = backend().may(REVIEW, row["tenant"])
             for state in ("approved", "flagged", "rejected"):
                 st.button(
-                    decisions.VERBS[state], key=f"trace-{state}", on_click=_decide, args=(_target(row), state, comment)
+                    decisions.VERBS[state],
+                    key=f"trace-{state}",
+                    on_click=_decide,
+                    args=(_target(row), state, comment),
+                    disabled=not allowed,
                 )
-    events = backend().state.reviews.history(_target(row))
+    events = backend().tenant_state.reviews.history(_target(row))
     with st.popover(
         f"History · {len(events)}" if events else "History", icon=":material/history:", key="review-history"
     ):

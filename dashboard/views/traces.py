@@ -8,6 +8,8 @@ from typing import Any
 import streamlit as st
 
 from spanfold.dashboard import answers, decisions, filter_bar, formatting, grids, paging, previews, shell, states
+from spanfold.dashboard.backend import backend
+from spanfold.state.access import REVIEW
 from spanfold.state.targets import Target
 
 Row = dict[str, Any]
@@ -82,9 +84,9 @@ def _table(rows: Sequence[Row], chosen: filter_bar.Selection, picks: dict[str, T
         href=lambda r: f"trace?trace={r['trace_id']}",
         revision=lambda r: states_now[r["trace_id"]].revision,
         on_log=lambda: decisions.store_log(KEY, targets),
-        pickable=True,
+        pickable=backend().may(REVIEW),
         keys=True,
-        decide=True,
+        decide=backend().may(REVIEW),
         picked=[trace_id for trace_id in targets if trace_id in picks],
         stamp=st.session_state.get("picks-stamp", 0),
         page=number,
@@ -132,6 +134,8 @@ def _remember(picks: dict[str, Target], rows: Sequence[Row], picked: Sequence[st
 
 
 def _pick_bar(chosen: filter_bar.Selection, picks: dict[str, Target], total: int) -> None:
+    if not backend().may(REVIEW):
+        return
     if not picks:
         st.caption(
             "Pick rows to approve, flag or reject them together. j k move, x picks, a f r decide, Enter opens.",

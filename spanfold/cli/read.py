@@ -99,6 +99,7 @@ def sql(
     settings: Settings, query: str, as_json: bool, as_csv: bool, content: bool, rows: int, seconds: int, memory: int
 ) -> None:
     """Run one SELECT on the published views (`SHOW TABLES` lists them); - reads it from standard input."""
+    from spanfold import exports
     from spanfold.query_client import Limits
     from spanfold.reading import NoDataDirectory, run_sql
 
@@ -109,7 +110,7 @@ def sql(
     text = sys.stdin.read() if query == "-" else query
     limits = Limits(rows=rows, seconds=seconds, memory_bytes=memory << 20)
     with run_sql(settings.data, text, content=content, limits=limits) as running:
-        schema = _distinct_names(running.schema)
+        schema = exports.distinct_names(running.schema)
         batches = (batch.rename_columns(schema.names) for batch in running.batches())
         _print_rows(batches, schema, "json" if as_json else "csv" if as_csv else "table")
         if running.truncated:
@@ -204,20 +205,6 @@ def _print_rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, form: str)
         rows = [row for batch in batches for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)]
         print_table(schema.names, rows)
     sys.stdout.flush()
-
-
-def _distinct_names(schema: pa.Schema) -> pa.Schema:
-    """`SELECT 1 AS a, 2 AS a` gives two columns of one name: the second becomes a_2."""
-    import pyarrow as pa
-
-    names: list[str] = []
-    for name in schema.names:
-        number, fresh = 1, name
-        while fresh in names:
-            number += 1
-            fresh = f"{name}_{number}"
-        names.append(fresh)
-    return pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
 
 
 def _a_moment_before(newest: dt.datetime | None) -> dt.datetime | None:

@@ -80,9 +80,10 @@ def fold(settings: Settings) -> None:
 @_dashboard_port
 def dashboard(settings: Settings) -> None:
     """Serve the dashboard and the read API."""
+    from spanfold.access import require_login
     from spanfold.dashboard_server import run
 
-    _refuse_other_hosts(settings)
+    require_login(settings)
     run(settings)
 
 

@@ -13,16 +13,18 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from spanfold.analytics.prices import PriceBook
 from spanfold.analytics.snapshot import STATE, publish
-from spanfold.api import api_routes, is_ours
+from spanfold.api import api_routes
+from spanfold.api_operations import House
 from spanfold.exporter.manifest import read_current
+from spanfold.gate import is_ours
 from spanfold.openapi import BadRequest, Parameter
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
+from tests.spanfold import webbing
 from tests.spanfold.conftest import ANSWER, QUESTION, SHA, lines
 
 CALLS = ["000000000000000b", "000000000000000c", "0000000000000015"]
@@ -40,7 +42,7 @@ def data(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def client_of(data: Path) -> TestClient:
-    return TestClient(Starlette(routes=api_routes(Settings(data=data))), base_url="http://127.0.0.1:8501")
+    return webbing.client_of(Settings(data=data))
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +255,7 @@ def test_foreign_pages_cannot_post(client: TestClient) -> None:
 ])  # fmt: skip
 def test_host_names(header: str, ours: bool) -> None:
     """Only names of this machine's loopback are ours (DNS rebinding)."""
-    assert is_ours(header, "127.0.0.1") is ours
+    assert is_ours(header, frozenset({"localhost", "127.0.0.1"})) is ours
 
 
 def test_nothing_published_yet(tmp_path: Path) -> None:
@@ -273,7 +275,7 @@ def test_document_describes_every_route(client: TestClient, data: Path) -> None:
     described = {(path, method) for path, methods in document["paths"].items() for method in methods}
     routes = {
         (route.path, method.lower())
-        for route in api_routes(Settings(data=data))
+        for route in api_routes(House(Settings(data=data)))
         for method in (route.methods or ()) - {"HEAD"}
     }
     assert routes - described == {("/api", "get"), ("/api/docs", "get"), ("/api/openapi.json", "get")}

@@ -172,12 +172,13 @@ def test_the_fences_behind_the_gate_hold(data: Path, text: str) -> None:
         "import json, os, sys\n"
         "from spanfold import query_process\n"
         "from spanfold.analytics import query_gate\n"
-        "query_gate.check = lambda connection, text: None\n"
+        "query_gate.check = lambda connection, text, closed: None\n"
         "query_process.main()\n"
     )
     question = {
         "text": text.format(data=str(data).replace("'", "''")), "snapshot": str(data / "v1.duckdb"), "content": False,
-        "folders": [str(data / "lake")], "seconds": 10, "rows": 10, "result_bytes": 1 << 20, "memory_bytes": 1 << 28,
+        "closed": [], "folders": [str(data / "lake")], "seconds": 10, "rows": 10, "result_bytes": 1 << 20,
+        "memory_bytes": 1 << 28,
         "threads": 1,
     }  # fmt: skip
     payload = json.dumps(question).encode()

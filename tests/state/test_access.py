@@ -15,8 +15,10 @@ from spanfold.state import passwords
 from spanfold.state.access import ACTIONS, Caller, default_policy, local_caller
 from spanfold.state.audit import Verdict
 from spanfold.state.database import Database
+from spanfold.state.deploys import Deploy
 from spanfold.state.errors import Invalid, NotFound
 from spanfold.state.store import StateStore
+from spanfold.state.targets import Target
 from tests.state.conftest import Clock
 
 SECRET = "correct horse battery"
@@ -258,3 +260,31 @@ def test_lines_of_an_earlier_release_are_chained(url: str) -> None:
         assert store.audit.changes()[0].changed_at == dt.datetime(2026, 4, 18, 12, 0, 1, 250_000, dt.UTC)
         store.audit.note("b", "content", "read", "y")
         assert store.audit.verify().lines == 3
+
+
+def test_reviews_of_another_tenant_are_not_there(store: StateStore) -> None:
+    """[11, 13, 14] Who may see tenant a can neither read, decide, undo, count nor lease what belongs to tenant b."""
+    theirs, mine = (Target.trace("ab" * 16, tenant=tenant) for tenant in ("b", "a"))
+    store.reviews.decide([theirs], "flagged", who="bob", comment="secret", batch_id="act-b")
+    store.deploys.add([Deploy(id="d", tenant="b", completed_at=store._database.now(), commit_sha="abcd")], who="ci")
+    seen = store.within(frozenset({"a"}))
+    assert seen.reviews.get([theirs])[theirs].revision == 0
+    assert seen.reviews.history(theirs) == seen.reviews.events() == seen.reviews.decided() == []
+    assert seen.reviews.last_event() == 0
+    assert seen.reviews.counts()["flagged"] == 0
+    for refused in (
+        lambda: seen.reviews.decide([theirs], "approved", who="eve"),
+        lambda: seen.reviews.decide([mine, theirs], "approved", who="eve"),
+        lambda: seen.reviews.undo("act-b", who="eve"),
+        lambda: seen.deploys.add([Deploy(tenant="b", completed_at=store._database.now())], who="eve"),
+    ):
+        with pytest.raises(NotFound):
+            refused()
+    assert seen.leases.take([theirs, mine], who="eve") == [mine]
+    store.leases.take([theirs], who="bob")
+    assert seen.leases.holders([theirs, mine]) == {mine: "eve"}
+    assert seen.deploys.by_sha("abcd") == seen.deploys.between(limit=5) == []
+    assert store.reviews.get([theirs])[theirs].state == "flagged"
+    assert [d.id for d in store.within(frozenset({"b"})).deploys.between(limit=5)] == ["d"]
+    named_alike = seen.reviews.decide([mine], "approved", who="eve", batch_id="act-b")
+    assert not named_alike.repeated
