@@ -291,7 +291,7 @@ ROLLUP = pa.schema(
         ("errors", _INT),
         ("canceled", _INT),
         *[(name, _INT) for name in USAGE_COLUMNS],
-        *[(f"known_{name}", _INT) for name in ("input_tokens", "output_tokens")],  # calls that reported it at all
+        *[(f"known_{name}", _INT) for name in ("input_tokens", "output_tokens")],  # calls that reported it, or failed
         ("cost", pa.decimal128(38, 12)),  # exact, so that deltas and a rebuild agree to the last digit
         ("priced_calls", _INT),
         ("unpriced_calls", _INT),

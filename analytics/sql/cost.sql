@@ -4,7 +4,8 @@
 -- as sent, tier, context range, period, time of day), so that at most one row fits a call. Rates are USD per token.
 -- `priced_at` is the moment whose prices count: the start of the call, unless it is re-costed at other prices.
 -- Cost is NULL only where no price is known or no usage at all was reported: an unknown bucket adds nothing, a total
--- whose split is unknown is billed at the base rate.
+-- whose split is unknown is billed at the base rate. A call that reported no usage has no confidence either, unless the
+-- price is what is missing.
 SELECT c.*,
     CASE WHEN r.price_key IS NOT NULL AND coalesce({any_usage}) IS NOT NULL THEN
         coalesce(c.uncached_input_tokens, greatest(c.input_tokens - {other_inputs}, 0), 0) * r.uncached_input
@@ -19,7 +20,8 @@ SELECT c.*,
         + r.request
     END AS cost,
     CASE WHEN r.price_key IS NOT NULL THEN 'USD' END AS currency,
-    coalesce(r.confidence, 'unpriced') AS price_confidence,
+    CASE WHEN coalesce({any_usage}) IS NOT NULL OR r.price_key IS NULL THEN coalesce(r.confidence, 'unpriced')
+    END AS price_confidence,
     r.price_key, r.rate_id
 FROM {calls} AS c
 LEFT JOIN {rates} AS r

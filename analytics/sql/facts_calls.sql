@@ -5,7 +5,8 @@ SELECT date, date_trunc('hour', start_time) AS hour, tenant, project, service_na
     {usage_sums},
     sum(cost::DECIMAL(38, 12)) AS cost_exact, count(cost) AS priced_calls,
     count(*) FILTER (price_confidence = 'unpriced') AS unpriced_calls,
-    count(input_tokens) AS known_input_tokens, count(output_tokens) AS known_output_tokens,
+    count(*) FILTER (input_tokens IS NOT NULL OR status = 'error') AS known_input_tokens,
+    count(*) FILTER (output_tokens IS NOT NULL OR status = 'error') AS known_output_tokens,
     sum(duration_ms) AS duration_ms, {latency_counts} AS latency_buckets
 FROM lake.priced AS c
 WHERE {filter_spans} AND {filter_review}

@@ -1,5 +1,6 @@
 -- Hourly rollup rows of calls that begin (sign 1) or cease (sign -1) to count, over the priced relation of
--- sql/cost.sql. Sums are exact: deltas of any batching add up to what a rebuild gives.
+-- sql/cost.sql. Sums are exact: deltas of any batching add up to what a rebuild gives. A failed call
+-- has no usage to report: it counts among those whose usage is known.
 SELECT
     date, time_bucket(INTERVAL 1 HOUR, start_time) AS hour, tenant, project, service_name, environment, provider,
     coalesce(response_model, request_model) AS model, operation, key_label,
@@ -7,8 +8,8 @@ SELECT
     sum(sign) FILTER (status = 'error')::BIGINT AS errors,
     sum(sign) FILTER (status = 'canceled')::BIGINT AS canceled,
     {usage_sums},
-    sum(sign) FILTER (input_tokens IS NOT NULL)::BIGINT AS known_input_tokens,
-    sum(sign) FILTER (output_tokens IS NOT NULL)::BIGINT AS known_output_tokens,
+    sum(sign) FILTER (input_tokens IS NOT NULL OR status = 'error')::BIGINT AS known_input_tokens,
+    sum(sign) FILTER (output_tokens IS NOT NULL OR status = 'error')::BIGINT AS known_output_tokens,
     sum(sign * cost::DECIMAL(38, 12))::DECIMAL(38, 12) AS cost,
     sum(sign) FILTER (cost IS NOT NULL)::BIGINT AS priced_calls,
     sum(sign) FILTER (price_confidence = 'unpriced')::BIGINT AS unpriced_calls,

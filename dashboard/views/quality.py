@@ -21,7 +21,7 @@ ADVICE = {  # kind -> (in words, tone, what to do)
     "missing_usage": (
         "No token counts",
         "warn",
-        "Failed calls have none. Else switch usage on in the instrumentation (streams: include_usage).",
+        "Switch usage on in the instrumentation (streams: include_usage). Failed calls are not listed.",
     ),
     "orphan": ("Parent not received", "info", "Export the parent's service too, or keep whole traces when sampling."),
     "duplicate_span": ("Sent twice", "", "Nothing: counted once. Many of them mean a retrying exporter."),
@@ -35,7 +35,7 @@ ADVICE = {  # kind -> (in words, tone, what to do)
         "warn",
         "Set the sender's clock: its spans lie in the partition 1970-01-01.",
     ),
-    "truncated": ("Cut by the sender", "warn", "Raise OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT where this scope runs."),
+    "truncated": ("Cut by the sender", "warn", "Raise OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT where this scope runs."),
     "usage_disagrees": ("Token counts disagree", "warn", "Total and parts differ. The buckets that add up were taken."),
     "bad_json": ("Messages not readable", "bad", "The attribute is not JSON: kept as sent, shown under Attributes."),
 }

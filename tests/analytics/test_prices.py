@@ -158,7 +158,7 @@ def test_names_find_their_model(
 
 
 def test_unknown_is_null_and_free_is_zero(book: PriceBook) -> None:
-    """A call without usage has no cost, a local model costs 0, a model whose entry has no price is unpriced."""
+    """A call without usage has no cost and no confidence in one, a local model costs 0, a model whose entry has no price is unpriced."""
     calls: list[dict[str, Any]] = [
         {"provider": "openai", "request_model": "gpt-5"},
         {"provider": "ollama", "request_model": "qwen3"} | usage(uncached_input=10, text_output=10),
@@ -168,7 +168,7 @@ def test_unknown_is_null_and_free_is_zero(book: PriceBook) -> None:
     ]
     rows = priced(book, calls)
     assert [row["cost"] for row in rows[:3]] == [None, 0.0, None]
-    assert [row["price_confidence"] for row in rows[:3]] == ["exact", "exact", "unpriced"]
+    assert [row["price_confidence"] for row in rows[:3]] == [None, "exact", "unpriced"]
     assert [row["cost"] for row in rows[3:]] == pytest.approx([0.00225, 0.001], abs=1e-12)
 
 

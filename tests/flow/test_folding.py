@@ -232,6 +232,18 @@ def test_a_gateways_mirror_trace_counts_once_and_a_cached_reply_again(tmp_path: 
         assert [("mirror",)] == p.query("SELECT reason FROM suppressed")
 
 
+def test_failed_calls_miss_no_usage(tmp_path: Path) -> None:
+    """A 429 has no tokens to report; an answer without them does, and neither shows a price as exact."""
+    known = {"gen_ai__operation__name": "chat", "gen_ai__provider__name": "openai", "gen_ai__request__model": "gpt-4o"}
+    with product(tmp_path) as p:
+        p.send(traces([span(1, 1, error__type="429", **known), span(2, 1, **known), chat(3, 1)]))
+        p.fold()
+        assert [(1,)] == p.query("SELECT sum(count) FROM data_quality WHERE kind = 'missing_usage'")
+        assert [(None, 2), ("exact", 1)] == p.query(
+            "SELECT price_confidence, count(*) FROM calls GROUP BY ALL ORDER BY 1 NULLS FIRST"
+        )
+
+
 def test_log_content_of_a_span_that_never_came_is_kept(tmp_path: Path) -> None:
     """Nobody knows the span of these words, in a directory without any span and beside others: they are stored."""
     said = {"gen_ai.input.messages": [say("user", "hello there")]}
