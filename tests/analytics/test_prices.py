@@ -158,7 +158,7 @@ def test_names_find_their_model(
 
 
 def test_unknown_is_null_and_free_is_zero(book: PriceBook) -> None:
-    """A call without usage has no cost and no confidence in one, a local model costs 0, a model whose entry has no price is unpriced."""
+    """A call without usage has neither cost nor confidence, a local model costs 0, an entry without a price none."""
     calls: list[dict[str, Any]] = [
         {"provider": "openai", "request_model": "gpt-5"},
         {"provider": "ollama", "request_model": "qwen3"} | usage(uncached_input=10, text_output=10),
