@@ -78,6 +78,14 @@ class Continuations:
         self._forget()
         return list(changed)
 
+    def recall(self, turns: Iterable[tuple[Turn, tuple[str, str] | None]]) -> None:
+        """Takes turns, oldest first, with the links that were found when they came."""
+        for turn, before in turns:
+            self._index(turn)
+            if before is not None and (known := self._turns.get((turn.tenant, *before))) is not None:
+                self._relink(turn, known)
+        self._forget()
+
     def _index(self, turn: Turn) -> None:
         old = self._turns.pop(turn.identity, None)
         if old is not None and old is not turn:

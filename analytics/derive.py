@@ -49,6 +49,10 @@ class Deriver:
         self._continuations = Continuations(turns)
         self._response_ids = ResponseIds()
 
+    def recall(self, turns: Iterable[tuple[Turn, tuple[str, str] | None]]) -> None:
+        """Takes the turns that were stored before this process began."""
+        self._continuations.recall(turns)
+
     def update(
         self,
         spans: pa.Table | None,

@@ -19,6 +19,7 @@ import pyarrow as pa
 from spanfold import pricing
 from spanfold.analytics.derive import Deriver
 from spanfold.analytics.lookup import StoredSpans
+from spanfold.analytics.recall import recent_turns
 from spanfold.analytics.rollup import RollUp
 from spanfold.analytics.snapshot import Publisher
 from spanfold.collector.dead_letters import DeadLetters
@@ -43,6 +44,7 @@ from spanfold.state.store import StateStore
 
 KINDS = ("spans", "logs", "metrics")  # what has identities
 PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
+TURNS = 100_000  # latest calls that a new call may be found to continue
 _CAREFUL, _GIVE_UP = 2, 4  # tries of a chunk before it is read record by record; before its record is set aside
 
 
@@ -63,7 +65,8 @@ class Folding:
         self._stored = StoredSpans(settings.data, lambda traces: self._pipeline.runs["spans"].hours(traces))
         self._dead = DeadLetters(settings.data, self._keyring)
         self._roll_up = RollUp(self._book)
-        self._deriver = Deriver(self._stored.traces)
+        self._deriver = Deriver(self._stored.traces, turns=TURNS)
+        self._deriver.recall(recent_turns(settings.data, self.lake.manifest, TURNS))
         self._publisher = Publisher(settings.data)
         runs = {kind: IdentityRuns(settings.data, self.lake.manifest.runs.get(kind, ())) for kind in KINDS}
         self._pipeline = Pipeline(

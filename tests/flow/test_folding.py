@@ -342,3 +342,31 @@ def test_a_price_set_while_nothing_folds_reaches_the_rollups(tmp_path: Path) -> 
         p.folding = Folding(p.settings)
         p.folding.refresh_prices()
         assert [(0.0002, 0)] == p.query("SELECT round(sum(cost), 12), sum(unpriced_calls) FROM rollup_daily")
+
+
+def test_a_conversation_goes_on_over_restarts_and_midnight(tmp_path: Path) -> None:
+    """No ids, four calls over two days, the process started anew before each: one conversation, each call continues the
+    one before it, as without restarts; an equal opening that never heard an answer stays apart."""
+    history: list[dict[str, Any]] = []
+    bodies = []
+    for turn in range(4):
+        history = [*history, say("user", f"question {turn}")]
+        answer = say("assistant", f"answer {turn}")
+        start = NOON + turn * 5 * 3600 * SECOND
+        bodies.append(traces([chat(turn + 1, 1, start=start, history=history, answer=[answer])]))
+        history = [*history, answer]
+    opening = [say("user", "question 0")]
+    bodies.append(
+        traces([chat(5, 1, start=NOON + 30 * 3600 * SECOND, history=opening, answer=[say("assistant", "x")])])
+    )
+    found = []
+    for restarts in (True, False):
+        with product(tmp_path / str(restarts)) as p:
+            for body in bodies:
+                if restarts:
+                    p.restart()
+                p.send(body)
+                p.fold()
+            found.append(p.query("SELECT trace_id::INT, continues_trace_id::INT FROM calls ORDER BY 1"))
+    expected = [(1, None), *((n, n - 1) for n in range(2, 5)), (5, None)]
+    assert found == [expected, expected]
