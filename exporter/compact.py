@@ -1,8 +1,9 @@
 """Compaction: small files become few, and the rows in them what they mean. Size-tiered, from the start.
 
 Eight files of one tier, table and day become one of the next, so every row is written again about log8(n) times and a
-day stays below 32 files. What a table's rows mean decides how they merge: messages once per id, contexts and decisions
-by their highest revision, rollup rows summed. Words that two files stored twice become one when a day is repacked.
+day of a million rows stays below 32 files. What a table's rows mean decides how they merge: messages once per id,
+contexts and decisions by their highest revision, rollup rows summed. Words that two files stored twice become one when
+a day is repacked.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from spanfold.exporter.manifest import FileEntry, Manifest
 from spanfold.semconv.schema import QUALITY, REDACTIONS, ROLLUP, TABLES
 
 FAN_IN = 8
-MAX_ROWS = 1_000_000  # a file this large is not merged again
+MAX_ROWS = 250_000  # a file this large is not merged again: a merge stays short, and small in memory
 MAX_CONTENT_BYTES = 256 * 1024 * 1024
 _ROLLUP_KEYS = [
     "hour",

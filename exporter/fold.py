@@ -24,6 +24,7 @@ from spanfold.semconv.records import SpanContent
 
 CHUNK = 16  # messages per path chunk: how far `messages.path` reaches back, and the distance of anchors
 GRAM = 3  # messages in `answer_gram`
+YOUNG_BYTES = 64 << 20  # of new words, after which what was not met again since is forgotten
 SYSTEM_ROLES = ("system", "developer")
 
 K = TypeVar("K")
@@ -118,11 +119,16 @@ class Generations(Generic[K, V]):
     def put(self, key: K, value: V) -> None:
         self._young[key] = value
         if len(self._young) > self._limit:
-            self._old, self._young = self._young, {}
+            self.age()
+
+    def age(self) -> None:
+        """Forgets the older half."""
+        self._old, self._young = self._young, {}
 
 
 class Folder:
-    """Folds contents of one tenant. Keeps bounded memory of recent messages; forgetting only costs space."""
+    """Folds contents of one tenant. Keeps bounded memory of recent messages; forgetting only costs space, until the
+    day is compacted."""
 
     def __init__(self, hash_key: Callable[[str], bytes], *, limit: int = 100_000) -> None:
         self._keys = {purpose: hash_key(purpose) for purpose in ("content", "message", "thread")}
@@ -130,6 +136,7 @@ class Folder:
         self._nodes: Generations[tuple[int, int], Node] = Generations(limit)
         self._prefixes: Generations[str, list[Prefix]] = Generations(limit // 4)
         self._fresh: list[Words] = []
+        self._bytes = 0  # of words since everything last grew older
         self._service: str | None = None
 
     # ---- first pass: which messages are there ----------------------------------------------------------------------
@@ -220,7 +227,15 @@ class Folder:
             words = Words(orjson.loads(raw), service=self._service)
             self._words.put(key, words)
             self._fresh.append(words)
+            self._bytes += len(raw)
         return words
+
+    def _age(self) -> None:
+        """Nodes hold their words and prefixes their nodes: they are forgotten together."""
+        if self._bytes > YOUNG_BYTES:
+            self._bytes = 0
+            for known in (self._words, self._nodes, self._prefixes):
+                known.age()
 
     def _node(self, parent: Node | None, words: Words) -> Node:
         key = (id(parent), id(words))  # identities may be used again after forgetting: checked below
@@ -234,6 +249,7 @@ class Folder:
     def fresh(self) -> list[Words]:
         """Words that wait for redaction; the caller fills them with `settle` and forgets the list."""
         fresh, self._fresh = self._fresh, []
+        self._age()
         return fresh
 
     def settle(self, words: Words, redacted: dict[str, Any], redactions: int) -> None:

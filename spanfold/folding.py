@@ -6,8 +6,11 @@ position, and what it does again changes nothing. A record that kills it twice i
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
+import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -81,7 +84,7 @@ class Folding:
         self._compacted: str | None = None
         self._committer = ThreadPoolExecutor(1)
         self._committing: Future[None] | None = None  # at most one; nothing else may commit until it is done
-        self._merger = ThreadPoolExecutor(1)
+        self._merger = ThreadPoolExecutor(1, initializer=_step_back)
         self._merging: tuple[compact.Merge, Future[FileEntry]] | None = None
         self._damaged: dict[tuple[FileEntry, ...], str] = {}  # merges that a damaged file forbids, and why
         self._marker = settings.data / "run" / "folding.json"
@@ -419,6 +422,12 @@ def compact_all(settings: Settings) -> None:
         folding.publish()
     finally:
         folding.close()
+
+
+def _step_back() -> None:
+    """Gives this thread what processor time the others leave (Linux sets niceness by thread)."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _distinct(fresh: Identities, runs: IdentityRuns) -> Identities:
