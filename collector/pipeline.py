@@ -19,6 +19,7 @@ import pyarrow as pa
 from spanfold.collector import log_rows, metric_rows, span_rows
 from spanfold.collector.facts import of_content
 from spanfold.collector.log_join import FindPlaces, LogJoin
+from spanfold.collector.noise import Noise
 from spanfold.collector.redaction import Redaction
 from spanfold.collector.segments import JournalRecord, Position
 from spanfold.collector.turns import FindCalls, Turns
@@ -71,6 +72,7 @@ class Pipeline:
         set_aside: SetAside,
         *,
         quiet_seconds: float,
+        noise: Noise | None = None,
     ) -> None:
         self._keyring, self._set_aside = keyring, set_aside
         self._content = ContentWriter(keyring, content_mode)
@@ -78,6 +80,7 @@ class Pipeline:
         self._join = LogJoin(quiet_seconds, find_places)
         self._turns = Turns(quiet_seconds, find_calls)
         self._meetings = log_rows.Meetings(self._join, self._turns)
+        self._noise = noise or Noise()
         self._tenants: dict[str, _Tenant] = {}
         self.runs = dict(runs)
 
@@ -128,7 +131,7 @@ class Pipeline:
             else None
         )
         spans = (
-            span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key)
+            span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key, self._noise)
             if by_signal["traces"]
             else None
         )

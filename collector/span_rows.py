@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spanfold.collector import decode
+from spanfold.collector.noise import Noise
 from spanfold.collector.turns import TurnCall, sides_said
 from spanfold.exporter.fold import Place
 from spanfold.exporter.identity import (
@@ -167,7 +168,7 @@ def private_columns(rows: HasPrivate, located: Located) -> pa.Table:
     return table
 
 
-def read(entries: Sequence[Entry], runs: IdentityRuns, hash_key: Callable[[str], bytes]) -> SpanRows:
+def read(entries: Sequence[Entry], runs: IdentityRuns, hash_key: Callable[[str], bytes], noise: Noise) -> SpanRows:
     """Rows of the spans that are not stored yet. Raises ValueError if a body is not a valid request."""
     source = decode.decode_spans([record for _, record in entries])
     meaning = normalise.normalise_spans(source, hash_key=hash_key)
@@ -181,6 +182,10 @@ def read(entries: Sequence[Entry], runs: IdentityRuns, hash_key: Callable[[str],
     table = pa.table([columns[f.name] if f.name in columns else pa.nulls(length, f.type) for f in SPANS], schema=SPANS)
     days = partition_days(table["start_time"])
     quality += _notes(meaning.notes, table)
+    gone = [(row, rule) for row, rule in noise.dropped(source, meaning.fields["operation"]) if fresh[row]]
+    counters["dropped_spans"] += len(gone)
+    quality += _notes([normalise.Note("dropped_span", str(rule), row) for row, rule in gone], table)
+    fresh[[row for row, _ in gone]] = False
     at = np.flatnonzero(fresh)
     new_row = np.full(length, -1, np.int64)
     new_row[at] = np.arange(len(at))

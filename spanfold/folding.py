@@ -27,6 +27,7 @@ from spanfold.analytics.rollup import RollUp
 from spanfold.analytics.snapshot import Publisher
 from spanfold.collector.dead_letters import DeadLetters
 from spanfold.collector.journal_reader import JournalReader, trim
+from spanfold.collector.noise import Noise, read_rules
 from spanfold.collector.pipeline import Batch, Entry, Pipeline
 from spanfold.collector.quality import quality_tables
 from spanfold.collector.segments import Position
@@ -74,7 +75,7 @@ class Folding:
         runs = {kind: IdentityRuns(settings.data, self.lake.manifest.runs.get(kind, ())) for kind in KINDS}
         self._pipeline = Pipeline(
             self._keyring, settings.content, self._redactor, runs, self._places, self._calls, self._set_aside,
-            quiet_seconds=settings.quiet_seconds,
+            quiet_seconds=settings.quiet_seconds, noise=Noise(read_rules(settings.drop_spans)),
         )  # fmt: skip
         self._redactors: dict[str, Redactor] = {}
         self._published: tuple[int, tuple[int, ...], str] = (-1, (), "")  # manifest, state copies, price book

@@ -119,6 +119,10 @@ class Settings:
     quiet_seconds: float = field(
         default=5.0, metadata=_about("how long content in log records waits for its span", _not_negative)
     )
+    drop_spans: str = field(
+        default="",
+        metadata=_about("internal spans not to keep: globs `scope` or `scope:name`, by commas; never GenAI spans"),
+    )
     retention_days: int | None = field(
         default=None, metadata=_about("drop days older than this; unset keeps all", _positive)
     )

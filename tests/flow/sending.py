@@ -172,5 +172,5 @@ def product(data: Path, **settings: Any) -> Iterator[Product]:
         running.close()
 
 
-def batches(spans: Sequence[Span], size: int) -> list[bytes]:
-    return [traces(spans[i : i + size]) for i in range(0, len(spans), size)]
+def batches(spans: Sequence[Span], size: int, scope: str = "test") -> list[bytes]:
+    return [traces(spans[i : i + size], scope=scope) for i in range(0, len(spans), size)]

@@ -232,6 +232,31 @@ def test_a_gateways_mirror_trace_counts_once_and_a_cached_reply_again(tmp_path: 
         assert [("mirror",)] == p.query("SELECT reason FROM suppressed")
 
 
+@pytest.mark.parametrize("batched", [True, False])
+def test_noise_is_dropped_by_rule_and_counted(tmp_path: Path, batched: bool) -> None:
+    """Of an emitter's internal spans those above a call stay, so that it stands below its agent and counts once, also
+    when children come in requests of their own; the others go, and the counts say so."""
+    spans = [
+        chat(1, 4, 3), span(1, 5, 4, name="receiving"), span(1, 6, 3, name="append_items"),
+        span(1, 3, 2, name="try_request"), span(1, 2, 1, name="run_turn"), span(1, 7, 2, name="flush"),
+        span(1, 1, name="agent", gen_ai__operation__name="invoke_agent", gen_ai__usage__input_tokens=100),
+    ]  # fmt: skip
+    with product(tmp_path, drop_spans="other, chatty*:*") as p:
+        for body in batches(spans, len(spans) if batched else 1, scope="chatty.internal"):
+            p.send(body)
+            p.fold()
+        p.send(traces([span(2, 1, name="elsewhere")], scope="shop"))
+        p.fold()
+        assert ["agent", "chat", "elsewhere", "run_turn", "try_request"] == [
+            name for (name,) in p.query("SELECT name FROM spans ORDER BY name")
+        ]
+        assert [(1, 100)] == p.query("SELECT count(*), sum(input_tokens) FROM calls")
+        assert [("chatty.internal", "chatty*", 3)] == p.query(
+            "SELECT scope_name, detail, count FROM data_quality WHERE kind = 'dropped_span'"
+        )
+        assert 3 == p.folding.lake.manifest.counters["dropped_spans"]
+
+
 def test_failed_calls_miss_no_usage(tmp_path: Path) -> None:
     """A 429 has no tokens to report; an answer without them does, and neither shows a price as exact."""
     known = {"gen_ai__operation__name": "chat", "gen_ai__provider__name": "openai", "gen_ai__request__model": "gpt-4o"}
