@@ -184,6 +184,8 @@ def _read(one: Stated) -> Override:
     if one.tier not in STATED_TIERS:
         raise PriceRefused(f"{name}: unknown tier {one.tier!r}; known are {', '.join(STATED_TIERS)}")
     price = None if one.price is None else one.price / UNITS[unit]
+    if price is not None and not (price.is_finite() and price >= 0):
+        raise PriceRefused(f"{name}: {one.price} is not a price: it must be a number of at least 0")
     if bucket != "request" and price is not None and price > MOST_PER_TOKEN:
         raise PriceRefused(
             f"{name}: {one.price} {one.currency} per {one.unit} is {price * 1_000_000:f} per million tokens, more than "

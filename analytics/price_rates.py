@@ -24,7 +24,7 @@ from genai_prices.types import (
 from genai_prices.units import UnitDef, _get_registry
 
 from spanfold.analytics.price_match import Match
-from spanfold.analytics.price_overrides import ALWAYS, NEVER, Exchange, Override, best
+from spanfold.analytics.price_overrides import ALWAYS, NEVER, PRICE_KEYS, Exchange, Override, best
 from spanfold.analytics.price_rows import BUCKETS, DAY_US, TIERS
 
 NO_LIMIT = 2**62
@@ -152,6 +152,17 @@ def _prices(match: Match, tier: str, at: dt.datetime) -> tuple[dict[str, Price],
         return standard, False
     special = _stated(match.info.get_prices(at, _CONTEXTS[tier]))
     return (special, True) if special != standard else (standard, False)
+
+
+def listed_price(match: Match, bucket: str, at: dt.datetime) -> Decimal | None:
+    """USD per token of the built-in list for a standard call at a time; None where it has no price of its own."""
+    if match.info is None:
+        return None
+    price = _stated(match.info.get_prices(at)).get(PRICE_KEYS[bucket])
+    if price is None:
+        return None
+    base = price.base if isinstance(price, TieredPrices) else price
+    return base / Decimal(unit_of(PRICE_KEYS[bucket]).per)
 
 
 def _stated(price: ModelPrice) -> dict[str, Price]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from spanfold.analytics import price_aliases, price_editions, price_overrides
+from spanfold.analytics.errors import PriceRefused
 from spanfold.analytics.price_aliases import Alias, StatedAlias, Suggestions
 from spanfold.analytics.price_editions import Edition, Kept
 from spanfold.analytics.price_flat import book_rows, edition_rows, override_rows
@@ -32,7 +34,7 @@ from spanfold.analytics.price_overrides import (
     StatedRate,
     in_force,
 )
-from spanfold.analytics.price_rates import ALL_TIME, Window, rate_rows
+from spanfold.analytics.price_rates import ALL_TIME, Window, listed_price, rate_rows
 from spanfold.analytics.price_rows import EXCHANGE, MODELS, PRICES, RATES
 
 ModelKey = tuple[str | None, str | None, str | None]  # provider, request_model, response_model as sent
@@ -67,7 +69,7 @@ class PriceBook:
         overrides = price_overrides.read(sources.stated)
         for currency in {override.currency for override in overrides}:
             exchange.at(currency, NEVER)
-        editions = [price_editions.read(kept) for kept in sources.kept] or [price_editions.installed()]
+        editions = list(_readable(sources.kept)) or [price_editions.installed()]
         return cls(editions, overrides, price_aliases.read(sources.aliases), exchange)
 
     @cached_property
@@ -83,9 +85,18 @@ class PriceBook:
         """The priced model that a name means now; None = unpriced."""
         return self._resolve(provider, model, self._editions[-1], NEVER, NEVER)
 
+    def suggest(self, name: str) -> str | None:
+        """The known model that an unknown name may mean, as provider/model."""
+        return self._suggestions.of(name)
+
     def is_current(self) -> bool:
         """Is the list in force that of the installed package?"""
         return self._editions[-1].digest == price_editions.installed().digest
+
+    def listed(self, provider: str, model: str, bucket: str, at: dt.datetime) -> Decimal | None:
+        """USD per token that the built-in list asks of a standard call for exactly this model; None = not listed."""
+        match = self._editions[-1].matcher.find(provider, model)
+        return listed_price(match, bucket, at) if match is not None and match.confidence == "exact" else None
 
     def rates(self, models: Iterable[ModelKey], *, believed: bool = False) -> pa.Table:
         """`RATES` rows for these names: at most one fits a call. Names without a price have none. `believed`: with the
@@ -220,6 +231,26 @@ class PriceBook:
                 if name == model.id.lower() or name not in names:
                     names.setdefault(name, f"{provider.id}/{model.id}")
         return Suggestions(names)
+
+
+def _readable(kept: Iterable[Kept]) -> Iterator[Edition]:
+    """The kept lists that the installed package understands; `unreadable` names the others."""
+    for one in kept:
+        try:
+            yield price_editions.read(one)
+        except PriceRefused:
+            continue
+
+
+def unreadable(kept: Iterable[Kept]) -> list[str]:
+    """Why kept lists are left out, a sentence each."""
+    found = []
+    for one in kept:
+        try:
+            price_editions.read(one)
+        except PriceRefused as error:
+            found.append(str(error))
+    return found
 
 
 def _aliased(edition: Edition, target: str) -> Match:

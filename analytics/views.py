@@ -38,18 +38,21 @@ def read_sql(name: str) -> str:
     return (resources.files("spanfold.analytics") / "sql" / f"{name}.sql").read_text()
 
 
-BASES = {  # which prices count -> (rates, moment whose rates count); sql/cost.sql
-    "true": ("book.rates", "c.start_time"),  # what was right at the time of the call, as we know today
-    "believed": ("book.rates_believed", "c.start_time"),  # what we held to be right at the time of the call
-    "today": ("(FROM book.rates WHERE valid_from <= (SELECT max(published_at) FROM meta.snapshot) "
-              "AND valid_to > (SELECT max(published_at) FROM meta.snapshot))", "r.valid_from"),
-}  # fmt: skip
+BASES = ("true", "believed", "today")  # prices of the time as known now | as known then | of now
+
+
+def cost_sql(calls: str, basis: str = "true") -> str:
+    """The pricing SELECT over a relation of calls (sql/cost.sql), by the rates of the published book."""
+    return priced_sql(calls, "book.rates_believed" if basis == "believed" else "book.rates", basis)
 
 
 @cache
-def cost_sql(calls: str, basis: str = "true") -> str:
-    """The pricing SELECT over a relation of calls (sql/cost.sql), by the rates of a basis (`BASES`)."""
-    rates, priced_at = BASES[basis]
+def priced_sql(calls: str, rates: str, basis: str = "true") -> str:
+    """The same by any relation of rates."""
+    priced_at = "c.start_time"
+    if basis == "today":
+        now = "(SELECT max(published_at) FROM meta.snapshot)"
+        rates, priced_at = f"(FROM {rates} WHERE valid_from <= {now} AND valid_to > {now})", "r.valid_from"
     text = read_sql("cost").replace("{calls}", calls).replace("{rates}", rates).replace("{priced_at}", priced_at)
     text = text.replace("{any_usage}", ", ".join(f"c.{name}" for name in USAGE_COLUMNS))
     text = text.replace("{other_inputs}", _known_sum(_OTHER_INPUTS))

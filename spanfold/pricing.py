@@ -6,20 +6,18 @@ import datetime as dt
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from spanfold.analytics import price_editions
-from spanfold.analytics.prices import ModelKey, PriceBook, Sources
+from spanfold.analytics.price_preview import changed_models, register_models
+from spanfold.analytics.prices import PriceBook, Sources
 from spanfold.analytics.rollup import RollUp
 from spanfold.analytics.views import USAGE_COLUMNS, cost_sql, fill, read_sql
 from spanfold.exporter.compact import sum_rollup
 from spanfold.state.price_sources import KeptBook
 from spanfold.state.store import StateStore
-
-_RATES_ASIDE = frozenset({"rate_id", "price_key", "confidence"})  # what a rate is called changes no sum
 
 
 def sources(state: StateStore) -> Sources:
@@ -68,7 +66,7 @@ def rollup_changes(snapshot: Path, old: PriceBook, new: PriceBook) -> Iterator[t
         changed, since = changed_models(connection, old, new)
         if not changed:
             return
-        connection.register("changed_models", _table_of(changed))
+        register_models(connection, changed)
         text = _statement("rollup_repriced")
         days = connection.sql(read_sql("rollup_days"), params={"since": since}).fetchall()
         for (day,) in days:
@@ -83,31 +81,6 @@ def rollup_changes(snapshot: Path, old: PriceBook, new: PriceBook) -> Iterator[t
                     yield date, rows
 
 
-def changed_models(
-    connection: duckdb.DuckDBPyConnection, old: PriceBook, new: PriceBook
-) -> tuple[list[ModelKey], dt.date]:
-    """The stored model names whose rates differ, and the first day on which they do."""
-    changed, since = [], dt.date.max
-    for key in connection.sql("SELECT provider, request_model, response_model FROM book.models").fetchall():
-        was, becomes = _comparable(old, key), _comparable(new, key)
-        if was != becomes:
-            changed.append(key)
-            since = min(since, *(start.date() for start, _ in was ^ becomes))
-    return changed, since
-
-
 def _statement(name: str) -> str:
     calls = "\n".join(line for line in read_sql("rollup_calls").splitlines() if not line.startswith("--"))
     return fill(read_sql(name), {"rollup_calls": calls, "usage_names": ", ".join(USAGE_COLUMNS)})
-
-
-def _comparable(book: PriceBook, key: ModelKey) -> frozenset[tuple[dt.datetime, tuple[Any, ...]]]:
-    rows = book.rates_of(key)
-    return frozenset(
-        (row["valid_from"], tuple(value for name, value in row.items() if name not in _RATES_ASIDE)) for row in rows
-    )
-
-
-def _table_of(models: list[ModelKey]) -> pa.Table:
-    names = ("provider", "request_model", "response_model")
-    return pa.table({name: pa.array([key[i] for key in models], pa.string()) for i, name in enumerate(names)})

@@ -1,4 +1,4 @@
-"""The verbs of the control plane: deploys, keys, prices. Each changes state in one transaction with its audit line."""
+"""The verbs of the control plane: deploys, keys. Each changes state in one transaction with its audit line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import getpass
 import re
 import sys
 from dataclasses import asdict, fields
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _tenant = click.option("--tenant", default="default", show_default=True, help="Whose it is.")
-SHORT_BUCKETS = {"input": "uncached_input", "output": "text_output"}
-PER = {"1": 1, "1K": 1_000, "1M": 1_000_000}
 
 
 @click.group()
@@ -152,100 +149,6 @@ def list_keys(settings: Settings, as_json: bool) -> None:
         return
     names = [field.name for field in fields(KeyInfo)]
     print_table(names, [[getattr(key, name) for name in names] for key in found], note="" if found else "no keys yet")
-
-
-@click.group()
-def prices() -> None:
-    """The price book and your own prices over it."""
-
-
-@prices.command("set")
-@with_settings()
-@click.argument("provider")
-@click.argument("model")
-@click.argument("amounts", nargs=-1, required=True, metavar="BUCKET=AMOUNT...")
-@click.option("--per", type=click.Choice(list(PER)), default="1M", show_default=True, help="Units an amount is for.")
-@click.option("--valid-from", help="From when it holds, such as 2026-04-01T00:00:00Z.  [default: always]")
-@_as_json
-def set_price(
-    settings: Settings, provider: str, model: str, amounts: tuple[str, ...], per: str,
-    valid_from: str | None, as_json: bool,
-) -> None:  # fmt: skip
-    """State what MODEL (a name, or a pattern with *) of PROVIDER (or *) costs in USD: input=0.25 output=1.25.
-
-    Buckets: input, output, cache_read, cache_write, cache_write_1h, audio_input, image_input, reasoning, audio_output,
-    request. BUCKET=none takes your price back. Nothing is overwritten: what was known before can still be asked.
-    """
-    from spanfold.analytics.price_overrides import read
-    from spanfold.deploy_files import parse_time
-    from spanfold.state.price_overrides import ALWAYS, PriceOverride
-
-    start = parse_time(valid_from) if valid_from else ALWAYS
-    rows = []
-    for amount in amounts:
-        bucket, price = _amount(amount, PER[per])
-        unit = "request" if bucket == "request" else "token"
-        rows.append(
-            PriceOverride(
-                provider=provider, model_pattern=model, bucket=bucket, price=price, unit=unit,
-                valid_from=start, source="cli",
-            )
-        )  # fmt: skip
-    read(rows)  # refuses what the price book would
-    with _state(settings) as state:
-        stored = state.prices.add(rows, who=_who())
-    if as_json:
-        print_json([asdict(row) for row in stored])
-    else:
-        print(f"{len(stored)} prices stored")
-
-
-@prices.command("list")
-@with_settings()
-@click.option("--model", default="*", show_default=True, help="Name of a model, or a pattern with *.")
-@click.option("--provider", help="Only of this provider.")
-@click.option("--own", is_flag=True, help="Only your own prices.")
-@_as_json
-def list_prices(settings: Settings, model: str, provider: str | None, own: bool, as_json: bool) -> None:
-    """Prices that hold now, each for one unit; your own ones come first."""
-    rows = _book_rows(settings, model, provider, own)
-    if as_json:
-        print_json(rows)
-        return
-    names = ("provider", "model", "bucket", "price", "unit", "currency", "valid_from", "layer", "source")
-    print_table(names, [[row[name] for name in names] for row in rows], note="" if rows else "no price fits")
-
-
-def _book_rows(settings: Settings, model: str, provider: str | None, own: bool) -> list[dict[str, Any]]:
-    import fnmatch
-
-    from spanfold.pricing import load_book
-
-    with _state(settings) as state:
-        book = load_book(state)
-    rows = [row for row in book.rows().to_pylist() if fnmatch.fnmatchcase(row["model"], model) and _holds_now(row)]
-    fitting = [
-        row for row in rows if provider in (None, row["provider"]) and (not own or row["layer"] == "override")
-    ]  # fmt: skip
-    return sorted(fitting, key=lambda row: row["layer"] != "override")
-
-
-def _holds_now(row: dict[str, Any]) -> bool:
-    now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    started = row["valid_from"] is None or row["valid_from"] <= now
-    return started and (row["valid_to"] is None or now < row["valid_to"])
-
-
-def _amount(text: str, per: int) -> tuple[str, Decimal | None]:
-    bucket, equals, amount = text.partition("=")
-    if not bucket or not equals:
-        raise click.UsageError(f"{text!r} is not of the form BUCKET=AMOUNT, such as input=0.25")
-    if amount == "none":
-        return SHORT_BUCKETS.get(bucket, bucket), None
-    try:
-        return SHORT_BUCKETS.get(bucket, bucket), Decimal(amount) / (1 if bucket == "request" else per)
-    except InvalidOperation:
-        raise click.UsageError(f"{amount!r} is not an amount of money, such as 0.25") from None
 
 
 def _duration(text: str) -> dt.timedelta:

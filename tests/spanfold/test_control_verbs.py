@@ -114,7 +114,7 @@ def test_keys_are_made_rotated_revoked(data: Path) -> None:
 
 def test_prices_are_set_and_listed(data: Path) -> None:
     """A price stated per million is kept per token and comes before the book's own (TB-039)."""
-    run(data, "prices", "set", "openai", "gpt-4o-mini", "input=0.5", "output=1.5", "cache_read=none")
+    run(data, "prices", "set", "openai", "gpt-4o-mini", "input=0.5", "output=1.5", "cache_read=none", "--yes")
     own = as_json(data, "prices", "list", "--own")
     stated = {row["bucket"]: (round(row["price"], 12), row["unit"]) for row in own if row["tier_start"] is None}
     assert (stated["uncached_input"], stated["text_output"]) == ((5e-7, "token"), (1.5e-6, "token"))
