@@ -19,6 +19,7 @@ from spanfold.exporter.manifest import Manifest
 from spanfold.semconv.schema import FACTS, TABLES
 
 Traces = Sequence[tuple[str, str]]  # tenant, trace_id
+WithoutDamaged = Callable[[], Manifest | None]  # asked when a file cannot be read; None: no file is to blame
 Hours = Callable[[Traces], set[int]]  # the hours since 1970 that their spans start in (`IdentityRuns.hours`)
 
 
@@ -31,8 +32,8 @@ class StoredSpans:
     Only files of the days, and row groups of the hours, that hold spans of these traces are read.
     """
 
-    def __init__(self, data: Path, hours: Hours) -> None:
-        self._data, self._hours = data, hours
+    def __init__(self, data: Path, hours: Hours, without_damaged: WithoutDamaged = lambda: None) -> None:
+        self._data, self._hours, self._without_damaged = data, hours, without_damaged
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self.manifest = Manifest(version=0)
         self.rows_read = 0  # rows that came back, for the proof that work follows what arrived
@@ -79,6 +80,16 @@ class StoredSpans:
         return [row | {"says": row["says"] or []} for row in rows]
 
     def _find(self, table: str, columns: list[str], traces: Traces) -> pl.DataFrame:
+        try:
+            return self._read(table, columns, traces)
+        except duckdb.Error:
+            manifest = self._without_damaged()
+            if manifest is None:
+                raise
+            self.manifest = manifest
+            return self._read(table, columns, traces)
+
+    def _read(self, table: str, columns: list[str], traces: Traces) -> pl.DataFrame:
         hours = self._hours(traces)
         files = [str(self._data / path) for path in self._paths(table, hours)]
         names = ", ".join(columns)

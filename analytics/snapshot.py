@@ -26,7 +26,8 @@ from spanfold.analytics.price_rows import EXCHANGE, MODELS, PRICES, RATES
 from spanfold.analytics.prices import ModelKey, PriceBook
 from spanfold.analytics.snapshots import published
 from spanfold.analytics.views import definitions, duckdb_type, lake_view
-from spanfold.exporter.manifest import Manifest, sync_dirs, write_durably
+from spanfold.exporter.durable import sync_dirs, write_durably
+from spanfold.exporter.manifest import Manifest
 from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
 
 KEEP, KEEP_YOUNG, YOUNG_SECONDS = 5, 50, 900

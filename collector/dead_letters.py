@@ -11,8 +11,8 @@ import orjson
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from spanfold.collector.segments import JournalRecord, Position
+from spanfold.exporter.durable import write_durably
 from spanfold.exporter.keys import Keyring
-from spanfold.exporter.manifest import write_durably
 
 NOTE_FORMAT = 1
 

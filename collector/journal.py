@@ -65,15 +65,19 @@ class Journal:
     def __init__(
         self, directory: Path, keys: JournalKeys, *, max_bytes: int = 16 << 30, floor_bytes: int = 256 << 20,
         segment_bytes: int = SEGMENT_BYTES, first_segment: int = 1,
-        on_durable: Callable[[JournalRecord], None] | None = None,
+        on_durable: Callable[[JournalRecord], None] | None = None, acknowledged: Position | None = None,
     ) -> None:  # fmt: skip
         """Takes the writer's lock (LockHeld names its holder), validates the last segment's tail, opens a new segment.
 
         max_bytes: refuse when all segments together would pass it. floor_bytes: refuse when the file system has less
         free than this or 5 % of it. first_segment: lowest number to use in an empty directory. on_durable: called with
         each record as it becomes durable, one after the other, before its `append` returns; it must be quick.
+        acknowledged: every record before it was, as far as is known; what is not whole there is damage and is kept.
         """
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for parent in (directory.parent, directory.parent.parent):  # a record is no safer than its directory's name
+            with contextlib.suppress(PermissionError):
+                _sync_directory(parent)
         self._lock = FileLock(directory.parent / "run" / "collector.lock")
         self._directory = directory
         self._ciphers = Ciphers(keys)
@@ -90,7 +94,7 @@ class Journal:
         self._checked = 0.0
         self._problem: str | None = None
         self._number = first_segment - 1
-        self._durable = self._recover()
+        self._durable = self._recover(acknowledged or Position(0, 0))
         with self._commit_lock, contextlib.suppress(JournalError):  # a full disk must not keep the port closed
             self._roll(0)
         self._drop_empty()
@@ -265,15 +269,16 @@ class Journal:
         self._sealed_bytes = total
 
     # ---- beginning -------------------------------------------------------------------------------------------------
-    def _recover(self) -> Position:
-        """Cuts what a crash left after the last whole record of the last segment; gives that record's end."""
+    def _recover(self, acknowledged: Position) -> Position:
+        """Cuts what a crash left after the last whole record of the last segment; gives that record's end. What is not
+        whole before `acknowledged` was no crash: it stays for the reader to set aside."""
         numbers = segment_numbers(self._directory)
         if not numbers:
             return Position(self._number, 0)
         self._number = numbers[-1]
         path = segment_path(self._directory, self._number)
         end = segment_end(path)
-        if end < path.stat().st_size:
+        if end < path.stat().st_size and acknowledged <= (self._number, end):
             os.truncate(path, end)
         return Position(self._number, end)
 

@@ -23,6 +23,7 @@ from spanfold.collector.segments import (
     JournalKeys,
     JournalRecord,
     Position,
+    frames,
     parse_header,
     resync,
     segment_numbers,
@@ -114,12 +115,7 @@ class JournalReader:
         """Where to go on from a place that is no whole frame; None to wait there."""
         if newest and not self._is_stuck(position):
             return None
-        descriptor = self._descriptor(position.segment)
-        rest = (
-            os.pread(descriptor, os.fstat(descriptor).st_size - position.offset, position.offset)
-            if descriptor >= 0
-            else b""
-        )
+        rest = self._rest(position)  # nothing, where a power cut took bytes that were read before they were synced
         found = resync(rest, 0)
         if found is None and newest:
             self._stuck = (position, time.monotonic())
@@ -154,6 +150,21 @@ class JournalReader:
         temporary.write_bytes(raw)
         temporary.rename(path)
         self.damaged += 1
+
+
+def damage(path: Path, *, newest: bool) -> list[tuple[int, int]]:
+    """(offset, bytes) of what is no whole frame in a segment. Zeros at its end are room that was never used; at the end
+    of the newest segment anything may be a record that is being written."""
+    data = path.read_bytes()
+    found, end = [], 0
+    for frame in frames(data):
+        if frame.offset > end:
+            found.append((end, frame.offset - end))
+        end = frame.end
+    rest = data[end:].rstrip(b"\0")
+    if rest and not newest:
+        found.append((end, len(rest)))
+    return found
 
 
 def _reachable(position: Position, numbers: list[int]) -> Position:

@@ -55,6 +55,7 @@ class Collector:
         self.journal = Journal(
             options.data / "journal", keys, max_bytes=options.journal_max_bytes, floor_bytes=options.disk_floor_bytes,
             segment_bytes=options.segment_bytes, first_segment=_first_segment(options.data), on_durable=self._count,
+            acknowledged=Position(*saved["journal"]) if saved.get("journal") else None,
         )  # fmt: skip
         self._count_since(saved.get("journal"))
         intake = Intake(self.journal, self.counters, options.limits)

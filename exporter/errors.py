@@ -8,7 +8,11 @@ class ExporterError(Exception):
 
 
 class ManifestDamaged(ExporterError):
-    """A manifest is damaged or was written by a later release."""
+    """A manifest is damaged."""
+
+
+class ManifestTooNew(ExporterError):
+    """A manifest was written by a later release."""
 
 
 class LakeLocked(ExporterError):
@@ -16,7 +20,15 @@ class LakeLocked(ExporterError):
 
 
 class FileDamaged(ExporterError):
-    """A data file does not have the checksum that the manifest states."""
+    """A data file is missing or does not have the checksum that the manifest states."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path  # relative to the data directory
+
+
+class RunDamaged(ExporterError):
+    """A run of identities is missing or not the one that was written: it is built again from the stored rows."""
 
 
 class KeyMissing(ExporterError):

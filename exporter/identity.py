@@ -3,13 +3,18 @@
 An identity is a 128-bit hash of (tenant, trace_id, span_id), with a 64-bit digest of the rest to tell a resent span
 from a changed one: 24 bytes a span (2.4 GB at 10^8). A trace has a mark for every hour that its spans start in: an
 identity with span id zero and the hour for a digest, so that its spans are found without reading the day. Runs are
-immutable files named by the manifest, so a commit that did not happen leaves no trace; lost runs are rebuilt from the
-spans themselves. Runs merge by size, so that a lookup asks about log(n) of them.
+immutable files named by the manifest, so a commit that did not happen leaves no trace; lost or damaged runs are built
+again from the stored rows (`identity_rebuild.py`). Runs merge by size up to `LARGEST_RUN`, so that a lookup asks few of
+them and a merge never holds more than a fixed amount of memory.
+
+A file is `SFKEYS2` + newline, the xxh3-128 of the columns, the number of rows, then three columns of 64-bit words;
+files of the first format have neither checksum nor number.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +24,16 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from spanfold.exporter.manifest import sync_dirs
+from spanfold.exporter.durable import sync_dirs
+from spanfold.exporter.errors import RunDamaged
 
 U64 = NDArray[np.uint64]
 ANY_HOUR = 0  # of a mark whose spans may lie anywhere: their own start is not believable
+UNKNOWN_DIGEST = 0  # of an identity that was read from a stored row: whatever is sent again counts as the same
+LARGEST_RUN = 4 << 20  # identities: 100 MB; a merge holds at most four times that
 _FAN_IN = 8  # runs of one size class before they merge
-_MAGIC = b"SFKEYS1\n"
+_MAGIC, _MAGIC_1 = b"SFKEYS2\n", b"SFKEYS1\n"
+_HEAD = struct.Struct("<8s16sQ")  # magic, checksum, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +120,8 @@ class IdentityRuns:
                 left = left[run.low[at[left]] == needle.low[left]]
                 hit = left[run.high[at[left]] == needle.high[left]]
                 known[order[hit]] = True
-                same[order[hit]] |= run.digest[at[hit]] == needle.digest[hit]
+                digest = run.digest[at[hit]]
+                same[order[hit]] |= (digest == needle.digest[hit]) | (digest == UNKNOWN_DIGEST)
                 at[left] += 1
         return known, same
 
@@ -131,9 +141,7 @@ class IdentityRuns:
             return self, []
         runs = [*self._runs, ("", fresh.sorted())]
         gone: list[str] = []
-        while len(runs) >= _FAN_IN and len(runs[-_FAN_IN][1].low) <= 4 * sum(
-            len(r.low) for _, r in runs[1 - _FAN_IN :]
-        ):
+        while _worth_merging([len(run.low) for _, run in runs[-_FAN_IN:]]):
             gone += [path for path, _ in runs[-_FAN_IN:] if path]
             merged = Identities.concat([run for _, run in runs[-_FAN_IN:]]).sorted()
             runs = [*runs[:-_FAN_IN], ("", merged)]
@@ -144,13 +152,22 @@ class IdentityRuns:
         return out, gone
 
 
+def _worth_merging(sizes: Sequence[int]) -> bool:
+    """Whether the newest runs are as many as merge at once, of one size class, and together not too large."""
+    return len(sizes) == _FAN_IN and sizes[0] <= 4 * sum(sizes[1:]) and sum(sizes) <= LARGEST_RUN
+
+
 def _write(path: Path, run: Identities) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(_MAGIC)
-        for half in (run.low, run.high, run.digest):
-            file.write(np.ascontiguousarray(half).tobytes())
+    columns = [np.ascontiguousarray(column) for column in (run.low, run.high, run.digest)]
+    checksum = xxhash.xxh3_128()
+    for column in columns:
+        checksum.update(column.data)
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(_HEAD.pack(_MAGIC, checksum.digest(), len(run.low)))
+        for column in columns:
+            file.write(column.data)
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
@@ -158,13 +175,40 @@ def _write(path: Path, run: Identities) -> None:
 
 
 def _open(path: Path) -> Identities:
-    """Maps a run. Raises FileNotFoundError or ValueError when it has to be rebuilt."""
-    size = path.stat().st_size - len(_MAGIC)
-    with path.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC or size % 24:
-            raise ValueError(f"{path} is not a run of identities")
-    if size == 0:
+    """Maps a run. Raises RunDamaged when it has to be built again."""
+    try:
+        size, (start, rows, _) = path.stat().st_size, _head(path)
+    except FileNotFoundError:
+        raise RunDamaged(f"{path} is missing") from None
+    if start < 0 or size != start + 24 * rows:
+        raise RunDamaged(f"{path} is not a whole run of identities")
+    if rows == 0:
         empty = np.empty(0, np.uint64)
         return Identities(empty, empty, empty)
-    words = np.memmap(path, np.uint64, "r", len(_MAGIC), (3, size // 24))
+    words = np.memmap(path, np.uint64, "r", start, (3, rows))
     return Identities(words[0], words[1], words[2])
+
+
+def _head(path: Path) -> tuple[int, int, bytes | None]:
+    """(where the columns begin, rows, stated checksum) of a run; -1 for what is none."""
+    with path.open("rb") as file:
+        raw = file.read(_HEAD.size)
+    if raw.startswith(_MAGIC_1):
+        return len(_MAGIC_1), (path.stat().st_size - len(_MAGIC_1)) // 24, None
+    if len(raw) < _HEAD.size or not raw.startswith(_MAGIC):
+        return -1, 0, None
+    _, checksum, rows = _HEAD.unpack(raw)
+    return _HEAD.size, rows, checksum
+
+
+def problem_of_run(path: Path) -> str | None:
+    """What is wrong with the file of a run; None if its bytes are those that were written (as far as is known of the
+    first format, which states no checksum)."""
+    try:
+        run = _open(path)
+    except RunDamaged:
+        return "it is not a whole run of identities" if path.exists() else "it is missing"
+    checksum = xxhash.xxh3_128()
+    for column in (run.low, run.high, run.digest):
+        checksum.update(np.ascontiguousarray(column).data)
+    return None if _head(path)[2] in (None, checksum.digest()) else "its checksum does not fit"

@@ -1,8 +1,11 @@
 """The lake: immutable Parquet files and the commit that makes them count.
 
 Commit order (trust.md 1.3): write each file beside its final name, fsync, rename, fsync the directories, then the
-manifest the same way. Neither pyarrow nor DuckDB calls fsync, so this module does. A crash before the manifest leaves
-orphans that the next start removes; after it, the commit is whole. One writer per data directory, held by flock.
+manifest the same way. Neither pyarrow nor DuckDB calls fsync, so this module does, and it reads each synced file back:
+a checksum that the disk does not give again is never committed. A crash before the manifest leaves orphans that the
+next start removes; after it, the commit is whole. One writer per data directory, held by flock.
+
+A file that is missing or damaged stops counting (`quarantine`): it is moved aside with a note, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -21,14 +24,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from spanfold.exporter.errors import FileDamaged, LakeLocked
-from spanfold.exporter.manifest import FileEntry, Manifest, manifest_dir, read_current, sync_dirs, write_current
+from spanfold.exporter.durable import sync_dirs
+from spanfold.exporter.errors import ExporterError, FileDamaged, LakeLocked, ManifestDamaged
+from spanfold.exporter.manifest import FileEntry, Manifest, find_current, manifest_dir, write_current
+from spanfold.exporter.quarantine import set_aside
 from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
 
 EPOCH_DAY = dt.date(1970, 1, 1)  # where spans go whose own start time is not believable
 _FILES_AT_ONCE = 8  # written and synced: the disk takes many at once
 GRACE_SECONDS = 900  # how long replaced files stay for readers of older manifests
 KEEP_MANIFESTS = 20
+SUMS_DUE = "due"  # in place of the prices' name: the rollups have to be computed again
+_SUMMED = {"spans", "suppressed", "rollup"}  # tables without one of whose files the rollups are wrong
 
 # High-cardinality columns gain nothing from a dictionary and pay for building one.
 _NO_DICTIONARY = {
@@ -62,12 +69,24 @@ class Lake:
         self.data = data
         (data / "lake").mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(data)
-        self.manifest = read_current(data)
+        try:
+            found = find_current(data)
+            self.manifest = found.manifest
+            self._refuse_lost_manifests()
+        except ExporterError:
+            self._lock.close()
+            raise
+        for path in found.damaged:
+            set_aside(data, path, "the manifest is damaged; the one before it stands in for it")
+        self._replay_from = self.manifest.pending
         self._sequence = 0
-        self._touched: set[Path] = set()
-        self._unsynced: list[Path] = []
+        self._touched: set[Path] = {data}
+        self._unsynced: dict[Path, str] = {}  # file -> its checksum
+        self._removed_at: dict[str, float] = {}  # monotonic: a clock that jumps takes no file from a reader
+        self.lost: set[str] = set()  # tables that files were set aside of, for the owner to make good and to clear
         self._pool = ThreadPoolExecutor(_FILES_AT_ONCE)
         self._remove_orphans()
+        self.quarantine(self.of_wrong_size())
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -80,9 +99,12 @@ class Lake:
     def write_many(self, parts: Sequence[tuple[str, dt.date, pa.Table]], *, level: int = 0) -> list[FileEntry]:
         """The same for several files at once."""
         targets = [self._target(table, day) for table, day, _ in parts]
-        written = self._pool.map(
-            lambda part, target: _write_parquet(target.with_suffix(".tmp"), part[0], part[2], level), parts, targets
+        written = list(
+            self._pool.map(
+                lambda part, target: _write_parquet(target.with_suffix(".tmp"), part[0], part[2], level), parts, targets
+            )
         )
+        self._unsynced |= {target: checksum for target, (_, checksum) in zip(targets, written, strict=True)}
         return [
             FileEntry(
                 table=table, date=day.isoformat(), path=str(target.relative_to(self.data)), rows=rows.num_rows,
@@ -105,7 +127,7 @@ class Lake:
     def adopt(self, entry: FileEntry) -> FileEntry:
         """Takes a prepared file into the next commit."""
         target = self.data / entry.path
-        self._unsynced.append(target)
+        self._unsynced[target] = entry.checksum
         self._touched |= {target.parent, target.parent.parent, target.parent.parent.parent}
         return replace(entry, created=self.manifest.version + 1)
 
@@ -114,7 +136,6 @@ class Lake:
         name = f"{self.manifest.version + 1:08d}-{self._sequence:04d}.parquet"
         directory = self.data / "lake" / table / f"gen={self.manifest.generation}" / f"date={day.isoformat()}"
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._unsynced.append(directory / name)
         self._touched |= {directory, directory.parent, directory.parent.parent}
         return directory / name
 
@@ -133,6 +154,7 @@ class Lake:
         `priced_by` names the prices that the rollups then hold."""
         self._make_durable()
         now, gone = time.time_ns(), set(removed)
+        self._removed_at |= dict.fromkeys(gone, time.monotonic())
         totals = dict(self.manifest.counters)
         for key, value in (counters or {}).items():
             totals[key] = totals.get(key, 0) + value
@@ -149,29 +171,78 @@ class Lake:
             priced_by=self.manifest.priced_by if priced_by is None else priced_by,
         )
         write_current(self.data, manifest)
+        self._replay_from = min(self.manifest.pending, manifest.pending)
         self.manifest, self._sequence = manifest, 0
         self._forget_old()
         return manifest
 
+    @property
+    def replay_from(self) -> tuple[int, int]:
+        """Journal position from which the manifest before the newest would fold again, if it had to stand in."""
+        return self._replay_from
+
+    def of_wrong_size(self) -> list[str]:
+        """Paths of files that are missing or have another size than the manifest states: no file is read."""
+        wrong = []
+        for file in self.manifest.files:
+            try:
+                if (self.data / file.path).stat().st_size != file.bytes:
+                    wrong.append(file.path)
+            except FileNotFoundError:
+                wrong.append(file.path)
+        return wrong
+
+    def quarantine(self, paths: Iterable[str]) -> bool:
+        """Takes those of these files that are damaged out of the manifest and moves them aside. Were there any?"""
+        named = {file.path: file for file in self.manifest.files}
+        asked = [path for path in paths if path in named]
+        problems = {path: problem for path in asked if (problem := problem_of(self.data, named[path]))}
+        if problems:
+            tables = {named[path].table for path in problems}
+            self.lost |= tables
+            due = SUMS_DUE if tables & _SUMMED else None
+            self.commit([], removed=problems, counters={"quarantined_files": len(problems)}, priced_by=due)
+        for path, problem in problems.items():
+            set_aside(self.data, self.data / path, problem, rows=named[path].rows)
+        return bool(problems)
+
     def _make_durable(self) -> None:
-        """Syncs the written files (together: the disk takes many at once), renames them, syncs their directories."""
-        for _ in self._pool.map(_sync_file, [target.with_suffix(".tmp") for target in self._unsynced]):
+        """Syncs the written files (together: the disk takes many at once) and reads them back, renames them, syncs
+        their directories."""
+        files = [(target.with_suffix(".tmp"), checksum) for target, checksum in self._unsynced.items()]
+        for _ in self._pool.map(lambda file: _sync_file(*file), files):
             pass
         for target in self._unsynced:
             target.with_suffix(".tmp").rename(target)
         for _ in self._pool.map(lambda directory: sync_dirs([directory]), [*self._touched, self.data / "lake"]):
             pass
-        self._unsynced, self._touched = [], set()
+        self._unsynced, self._touched = {}, set()
 
     def _still_held(self, now: int) -> list[tuple[str, int]]:
         """Removed files whose grace period goes on; the others are deleted (they count for no kept manifest)."""
         held = []
         for path, at in self.manifest.removed:
-            if now - at < GRACE_SECONDS * 1_000_000_000:
+            if self._age(path, now - at) < GRACE_SECONDS:
                 held.append((path, at))
             else:
                 (self.data / path).unlink(missing_ok=True)
         return held
+
+    def _age(self, path: str, by_clock_ns: int) -> float:
+        """Seconds since a file was removed; by the clock on the wall only when an earlier process removed it."""
+        at = self._removed_at.get(path)
+        return by_clock_ns / 1e9 if at is None else time.monotonic() - at
+
+    def _refuse_lost_manifests(self) -> None:
+        """Files of a commit after the next one say that manifests are missing: nothing may be taken for an orphan."""
+        if self.manifest.version:
+            return
+        for file in (self.data / "lake").rglob("*.parquet"):
+            if not file.name.startswith(f"{1:08d}-"):
+                raise ManifestDamaged(
+                    f"{file.relative_to(self.data)} is of an earlier lake, but {manifest_dir(self.data)} has no "
+                    "manifest: restore that directory from a backup, or move lake/ away"
+                )
 
     def _forget_old(self) -> None:
         old = manifest_dir(self.data) / f"{self.manifest.version - KEEP_MANIFESTS}.json"
@@ -187,11 +258,30 @@ class Lake:
                 file.unlink()
 
 
+def problem_of(data: Path, entry: FileEntry) -> str | None:
+    """What is wrong with a file that the manifest names; None if its bytes are those that were written."""
+    try:
+        raw = (data / entry.path).read_bytes()
+    except FileNotFoundError:
+        return "it is missing"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    if len(raw) != entry.bytes:
+        return f"it has {len(raw):,} bytes instead of {entry.bytes:,}"
+    return None if xxhash.xxh3_128_hexdigest(raw) == entry.checksum else "its checksum is not the manifest's"
+
+
 def read_table(data: Path, entry: FileEntry, columns: list[str] | None = None, *, verify: bool = True) -> pa.Table:
-    """The rows of one file, its checksum verified first. Raises FileDamaged."""
-    raw = (data / entry.path).read_bytes()
+    """The rows of one file, its checksum verified first. Raises FileDamaged, which names it."""
+    try:
+        raw = (data / entry.path).read_bytes()
+    except FileNotFoundError:
+        raise FileDamaged(f"{entry.path} is missing: spanfold scrub says what else is", entry.path) from None
     if verify and xxhash.xxh3_128_hexdigest(raw) != entry.checksum:
-        raise FileDamaged(f"{entry.path} does not have the checksum that the manifest states: restore it or run scrub")
+        raise FileDamaged(
+            f"{entry.path} does not have the checksum that the manifest states: spanfold scrub says what else is so",
+            entry.path,
+        )
     return pq.ParquetFile(pa.BufferReader(raw)).read(columns)
 
 
@@ -215,12 +305,11 @@ def _write_parquet(target: Path, table: str, rows: pa.Table, level: int) -> tupl
     return raw.size, xxhash.xxh3_128_hexdigest(raw)
 
 
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync_file(path: Path, checksum: str) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        if xxhash.xxh3_128_hexdigest(file.read()) != checksum:
+            raise FileDamaged(f"{path} was not written as it should be: nothing of this commit counts", str(path))
 
 
 def _lock(data: Path):  # type: ignore[no-untyped-def]

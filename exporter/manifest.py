@@ -2,20 +2,23 @@
 
 `lake/manifest/<version>.json` is immutable; `lake/manifest/current` names the newest and is replaced atomically. Both
 are fsynced with their directory before a commit returns. Paths are relative to the data directory.
+
+Where the newest one is damaged, or `current` is, the newest one that is whole stands in for it: what the damaged one
+added is folded again, because the journal is kept from the position of the manifest before on.
 """
 
 from __future__ import annotations
 
-import os
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from spanfold.exporter.errors import ManifestDamaged
+from spanfold.exporter.durable import write_durably
+from spanfold.exporter.errors import ManifestDamaged, ManifestTooNew
 from spanfold.semconv.schema import SCHEMA_VERSION
 
 MANIFEST_FORMAT = 1
@@ -74,13 +77,13 @@ class Manifest:
 
     @staticmethod
     def from_json(raw: bytes, name: str) -> Manifest:
-        """Raises ManifestDamaged if the checksum line does not fit or a later format wrote it."""
+        """Raises ManifestDamaged if the checksum line does not fit, ManifestTooNew if a later release wrote it."""
         text, _, check = raw.rstrip(b"\n").rpartition(b"\n")
         if not text or check != f"{zlib.crc32(text):08x}".encode():
             raise ManifestDamaged(f"manifest {name} is damaged: its checksum does not fit its text")
         body: dict[str, Any] = orjson.loads(text)
         if body["format"] > MANIFEST_FORMAT or body["schema_version"] > SCHEMA_VERSION:
-            raise ManifestDamaged(
+            raise ManifestTooNew(
                 f"manifest {name} has format {body['format']} and schema {body['schema_version']}; "
                 f"this release reads up to {MANIFEST_FORMAT} and {SCHEMA_VERSION}: install the newer release"
             )
@@ -99,19 +102,65 @@ def manifest_dir(data: Path) -> Path:
     return data / "lake" / "manifest"
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The manifest that counts, and what had to be passed over to find it."""
+
+    manifest: Manifest
+    damaged: tuple[Path, ...] = ()
+
+
 def read_current(data: Path) -> Manifest:
-    """The newest manifest; an empty one of version 0 for a data directory without a lake."""
-    pointer = manifest_dir(data) / "current"
+    """The newest manifest that is whole; an empty one of version 0 for a data directory without a lake."""
+    return find_current(data).manifest
+
+
+def find_current(data: Path) -> Found:
+    """The newest manifest that is whole. Raises ManifestDamaged when none is, ManifestTooNew.
+
+    One that stands in for a damaged one gets its number, so that no number is given to two different manifests.
+    """
+    directory = manifest_dir(data)
     for _ in range(3):  # the pointer may move, and old versions go, between the two reads
+        version = _pointed_at(directory)
         try:
-            version = pointer.read_text().strip()
-        except FileNotFoundError:
-            return Manifest(version=0)
-        try:
-            return Manifest.from_json((manifest_dir(data) / f"{version}.json").read_bytes(), version)
+            return Found(Manifest.from_json((directory / f"{version}.json").read_bytes(), str(version)))
         except FileNotFoundError:
             continue
-    raise ManifestDamaged(f"manifest {version} is named by {pointer} but is missing")
+        except ManifestDamaged:
+            break
+    return _newest_whole(directory)
+
+
+def _pointed_at(directory: Path) -> int | None:
+    """The version that `current` names; None if it is missing or no number."""
+    try:
+        return int((directory / "current").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _newest_whole(directory: Path) -> Found:
+    versions = manifest_versions(directory)
+    damaged = [] if _pointed_at(directory) in versions else [directory / "current"]
+    for version in versions:
+        path = directory / f"{version}.json"
+        try:
+            manifest = Manifest.from_json(path.read_bytes(), str(version))
+        except (FileNotFoundError, ManifestDamaged):
+            damaged.append(path)
+            continue
+        return Found(replace(manifest, version=versions[0]), tuple(path for path in damaged if path.exists()))
+    if versions == [1]:  # what the first one added is folded again from the very beginning
+        return Found(Manifest(version=1), tuple(path for path in damaged if path.exists()))
+    if versions or damaged[0].exists():
+        raise ManifestDamaged(f"no manifest in {directory} is whole: restore that directory from a backup")
+    return Found(Manifest(version=0))
+
+
+def manifest_versions(directory: Path) -> list[int]:
+    """Numbers of the manifests that are kept, newest first."""
+    return sorted((int(path.stem) for path in directory.glob("*.json") if path.stem.isdigit()), reverse=True)
 
 
 def write_current(data: Path, manifest: Manifest) -> None:
@@ -120,28 +169,3 @@ def write_current(data: Path, manifest: Manifest) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     write_durably(directory / f"{manifest.version}.json", manifest.to_json(), sync_directory=False)
     write_durably(directory / "current", f"{manifest.version}\n".encode())
-
-
-def write_durably(path: Path, raw: bytes, *, sync_directory: bool = True) -> None:
-    """Writes beside, fsyncs, renames, fsyncs the directory."""
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        view = memoryview(raw)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.rename(path)
-    if sync_directory:
-        sync_dirs([path.parent])
-
-
-def sync_dirs(directories: Iterable[Path]) -> None:
-    for directory in directories:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -58,7 +58,7 @@ def _nobody_folds(data: Path) -> bool:
 
 def _fold_here(settings: Settings) -> bool:
     from spanfold.exporter.errors import LakeLocked
-    from spanfold.folding import fold_to_end
+    from spanfold.fold_process import fold_to_end
 
     try:
         fold_to_end(settings)
@@ -69,7 +69,7 @@ def _fold_here(settings: Settings) -> bool:
 
 def _compact_here(settings: Settings) -> bool:
     from spanfold.exporter.errors import LakeLocked
-    from spanfold.folding import compact_all
+    from spanfold.fold_process import compact_all
 
     try:
         compact_all(settings)

@@ -12,6 +12,8 @@ import gc
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -21,14 +23,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from spanfold.analytics.derive import Deriver
 from spanfold.analytics.prices import PriceBook
 from spanfold.analytics.rollup import RollUp
+from spanfold.care import Care
 from spanfold.collector.pipeline import Pipeline
 from spanfold.collector.segments import JournalRecord, Position
 from spanfold.exporter.identity import IdentityRuns
+from spanfold.exporter.identity_rebuild import KINDS
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.lake import Lake
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
-from spanfold.folding import KINDS, Folding
+from spanfold.folding import Folding
 from spanfold.settings import Settings
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
@@ -42,7 +46,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
     _keep_freed_memory()
     gc.disable()
     folding = Folding(settings)
+    care = Care(folding, settings.data)
     try:
+        care.begin()
         folding.publish()
         if not folding.step():
             rehearse()
@@ -53,6 +59,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             folded = folding.step()
             folding.merge_some()
             folding.compact_if_asked()
+            care.look()
             if began - kept_at > 10:
                 _keep_house(folding)
                 kept_at = began
@@ -62,6 +69,37 @@ def run(settings: Settings, stop: threading.Event) -> None:
                 tidied, dirty = began, False
             stop.wait(max(0.0, settings.fold_interval_seconds - (time.monotonic() - began)))
     finally:
+        care.close()
+        folding.close()
+
+
+def fold_to_end(settings: Settings) -> None:
+    """Folds everything that was accepted, in this process. Raises LakeLocked while another one folds."""
+    with _prepared(settings) as folding:
+        while folding.step():
+            continue
+        folding.publish()
+        folding.refresh_prices()
+
+
+def compact_all(settings: Settings) -> None:
+    """Compacts everything now. Raises LakeLocked while another process folds."""
+    with _prepared(settings) as folding:
+        folding.compact_everything()
+
+
+@contextmanager
+def _prepared(settings: Settings) -> Iterator[Folding]:
+    """A folding whose files were looked at, and that publishes at its end."""
+    folding = Folding(settings)
+    care = Care(folding, settings.data)
+    try:
+        care.begin()
+        yield folding
+        care.look()
+        folding.publish()
+    finally:
+        care.close()
         folding.close()
 
 

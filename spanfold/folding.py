@@ -12,11 +12,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from spanfold import pricing
@@ -33,20 +34,22 @@ from spanfold.collector.quality import quality_tables
 from spanfold.collector.segments import Position
 from spanfold.collector.turns import TurnCall
 from spanfold.exporter import compact, repack
+from spanfold.exporter.durable import write_durably
 from spanfold.exporter.errors import FileDamaged
 from spanfold.exporter.fold import Place
 from spanfold.exporter.identity import Identities, IdentityRuns
+from spanfold.exporter.identity_rebuild import KINDS, open_runs, renew_runs
 from spanfold.exporter.keys import Keyring
-from spanfold.exporter.lake import Lake
-from spanfold.exporter.manifest import FileEntry, write_durably
+from spanfold.exporter.lake import SUMS_DUE, Lake
+from spanfold.exporter.manifest import FileEntry, Manifest
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
 from spanfold.exporter.retention import expired
+from spanfold.requests import Requests
 from spanfold.semconv.turns import CallOfTurn
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 
-KINDS = ("spans", "logs", "metrics")  # what has identities
 PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
 TURNS = 100_000  # latest calls that a new call may be found to continue
 _CAREFUL, _GIVE_UP = 2, 4  # tries of a chunk before it is read record by record; before its record is set aside
@@ -58,6 +61,8 @@ class Folding:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.lake = Lake(settings.data)
+        self._committer = ThreadPoolExecutor(1)
+        self._committing: Future[None] | None = None  # at most one; nothing else may commit until it is done
         self._keyring = Keyring.open(settings.data)
         self._state = StateStore.open(settings.data)
         pricing.keep_first_book(self._state)
@@ -66,13 +71,15 @@ class Folding:
         self._reader = JournalReader(settings.data / "journal", self._keyring)
         self._reading = ThreadPoolExecutor(1)
         self._ahead: tuple[Position, Future[tuple[list[Entry], Position]]] | None = None
-        self._stored = StoredSpans(settings.data, lambda traces: self._pipeline.runs["spans"].hours(traces))
+        self._stored = StoredSpans(
+            settings.data, lambda traces: self._pipeline.runs["spans"].hours(traces), self._without_damaged
+        )
         self._dead = DeadLetters(settings.data, self._keyring)
         self._roll_up = RollUp(self._book)
         self._deriver = Deriver(self._stored.traces, turns=TURNS)
-        self._deriver.recall(recent_turns(settings.data, self.lake.manifest, TURNS))
+        self._deriver.recall(self._recent_turns())
         self._publisher = Publisher(settings.data)
-        runs = {kind: IdentityRuns(settings.data, self.lake.manifest.runs.get(kind, ())) for kind in KINDS}
+        runs = open_runs(self.lake)
         self._pipeline = Pipeline(
             self._keyring, settings.content, self._redactor, runs, self._places, self._calls, self._set_aside,
             quiet_seconds=settings.quiet_seconds, noise=Noise(read_rules(settings.drop_spans)),
@@ -80,22 +87,27 @@ class Folding:
         self._redactors: dict[str, Redactor] = {}
         self._published: tuple[int, tuple[int, ...], str] = (-1, (), "")  # manifest, state copies, price book
         self._published_at = 0.0
+        self.published_as: str | None = None  # name of the newest snapshot
         self._position = Position(*self.lake.manifest.journal)
-        self._flushed: str | None = None
-        self._compacted: str | None = None
-        self._committer = ThreadPoolExecutor(1)
-        self._committing: Future[None] | None = None  # at most one; nothing else may commit until it is done
         self._merger = ThreadPoolExecutor(1, initializer=_step_back)
         self._merging: tuple[compact.Merge, Future[FileEntry]] | None = None
-        self._damaged: dict[tuple[FileEntry, ...], str] = {}  # merges that a damaged file forbids, and why
+        self.requests = Requests(settings.data)
         self._marker = settings.data / "run" / "folding.json"
         self._relearn()
+
+    def _recent_turns(self) -> Any:
+        try:
+            return recent_turns(self._settings.data, self.lake.manifest, TURNS)
+        except duckdb.Error:  # of a file that cannot be read
+            if self._without_damaged() is None:
+                raise
+            return recent_turns(self._settings.data, self.lake.manifest, TURNS)
 
     # ---- one step ------------------------------------------------------------------------------------------------
     def step(self) -> bool:
         """Folds what the journal holds now, up to one chunk. Says whether there was anything."""
         entries, after = self._read()
-        request = self._request("flush", self._flushed)
+        request = self.requests.get("flush")
         flushing = request is not None and after >= Position(*request["position"])
         if flushing or any(record.signal != "traces" for _, record in entries):
             self._settle_commit()  # log records look for their spans in the lake
@@ -109,7 +121,7 @@ class Folding:
         if not self._is_full(entries) or time.monotonic() - self._published_at > PUBLISH_SECONDS:
             self.publish()
         if flushing and request is not None:
-            self._flushed = request["token"]
+            self.requests.done("flush", request)
         self._write_status(idle=not entries)
         return bool(entries)
 
@@ -162,14 +174,14 @@ class Folding:
             merged += gone
         return runs, merged
 
-    def publish(self) -> None:
-        """Makes the newest manifest readable, unless it is already."""
+    def publish(self, *, again: bool = False) -> None:
+        """Makes the newest manifest readable, unless it is already (`again`: even then)."""
         self._settle_commit()
         copies = self._state.copies()
         now = (self.lake.manifest.version, tuple(map(id, copies.values())), self._book.version)
-        if now != self._published:
+        if now != self._published or again:
             models = self._roll_up.take_models() if self._published[0] >= 0 else None
-            self._publisher.publish(self.lake.manifest, self._book, copies, models=models)
+            self.published_as = self._publisher.publish(self.lake.manifest, self._book, copies, models=models).name
             self._published, self._published_at = now, time.monotonic()
 
     # ---- housekeeping ---------------------------------------------------------------------------------------------
@@ -179,21 +191,26 @@ class Folding:
             if not self._merging[1].done():
                 return
             self._settle_merge()
-        work = next((w for w in compact.due(self.lake.manifest) if not self._is_damaged(w)), None)
+        work = next(iter(compact.due(self.lake.manifest)), None)
         if work is not None:
             self._merging = (work, self._merger.submit(compact.merge, self.lake, work))
 
     def compact_everything(self) -> None:
-        """Every table and day into as few files as may be, words repacked."""
+        """Every table and day into as few files as may be, words repacked. Damaged files are set aside on the way."""
         self._settle_merge()
-        for work in compact.due(self.lake.manifest, everything=True):
-            self._commit_merge(work, compact.merge(self.lake, work))
-        for day in repack.days_to_repack(self.lake):
-            packed = repack.repack(self.lake, self._keyring, self._settings.content, day)
-            self.lake.commit(packed.added, removed=packed.removed)
+        while (work := compact.due(self.lake.manifest, everything=True)) or repack.days_to_repack(self.lake):
+            try:
+                for one in work:
+                    self._commit_merge(one, compact.merge(self.lake, one))
+                for day in repack.days_to_repack(self.lake):
+                    packed = repack.repack(self.lake, self._keyring, self._settings.content, day)
+                    self.lake.commit(packed.added, removed=packed.removed)
+                return
+            except FileDamaged as error:
+                self.quarantine([error.path])
 
     def _settle_merge(self) -> None:
-        """Commits the merge that is under way, when it is done. A damaged file stays, named in the status."""
+        """Commits the merge that is under way, when it is done; sets the file aside that forbids it."""
         self._settle_commit()
         if self._merging is None:
             return
@@ -202,30 +219,46 @@ class Folding:
         try:
             self._commit_merge(work, merging.result())
         except FileDamaged as error:
-            self._damaged[work.files] = str(error)
+            self.quarantine([error.path])
 
     def _commit_merge(self, work: compact.Merge, merged: FileEntry) -> None:
         self.lake.commit([self.lake.adopt(merged)], removed=[f.path for f in work.files])
 
-    def _is_damaged(self, work: compact.Merge) -> bool:
-        return work.files in self._damaged
+    def quarantine(self, paths: Iterable[str] = ()) -> bool:
+        """Sets those of these files aside that are damaged; what was computed from lost ones is computed again."""
+        self._settle_merge()
+        self.lake.quarantine(paths)
+        lost, self.lake.lost = self.lake.lost, set()
+        if kinds := [kind for kind in KINDS if kind in lost]:  # what was lost may be sent again
+            self.renew_runs(kinds)
+        if not self._rollups_fit():
+            self.rebuild_rollups()
+        elif lost:
+            self.publish()
+        return bool(lost)
+
+    def _without_damaged(self) -> Manifest | None:
+        """For who cannot read a file: the manifest without those that are damaged; None if all are as they were."""
+        self._settle_commit()
+        found = self.lake.quarantine(file.path for file in self.lake.manifest.files)
+        return self.lake.manifest if found else None
+
+    def renew_runs(self, kinds: Sequence[str]) -> None:
+        """Builds the identities of these kinds again from what is stored."""
+        self._pipeline.runs = renew_runs(self.lake, kinds)
 
     def compact_if_asked(self) -> None:
         """Answers `spanfold compact --all`."""
-        request = self._request("compact", self._compacted)
+        request = self.requests.get("compact")
         if request is not None:
             self.compact_everything()
             self.publish()
-            self._compacted = request["token"]
-            self._write_status(idle=True)
+            self.answer("compact", request)
 
     def trim_journal(self) -> None:
-        """Forgets journal segments that are folded and older than the window."""
-        pending = Position(*self.lake.manifest.pending)
-        trim(
-            self._settings.data / "journal", min(Position(*self.lake.manifest.journal), pending),
-            self._settings.journal_window_seconds, self._settings.journal_window_bytes,
-        )  # fmt: skip
+        """Forgets journal segments that are folded for good and older than the window."""
+        window = self._settings.journal_window_seconds, self._settings.journal_window_bytes
+        trim(self._settings.data / "journal", Position(*self.lake.replay_from), *window)
 
     def refresh_prices(self) -> bool:
         """Takes over changed prices: calls are priced when read, the rollups of what changed get the difference."""
@@ -252,7 +285,12 @@ class Folding:
         self._settle_merge()
         self.publish()
         manifest = self.lake.manifest
-        rolled = pricing.all_rollups(self._snapshot, manifest.dates("spans"), self._book)
+        try:
+            rolled = list(pricing.all_rollups(self._snapshot, manifest.dates("spans"), self._book))
+        except duckdb.Error:  # of a file that cannot be read
+            if not self.quarantine(file.path for file in manifest.files):
+                raise
+            return
         added = [self.lake.write("rollup", day, rows) for day, rows in rolled]
         self.lake.commit(added, removed=manifest.paths("rollup"), priced_by=pricing.name_of(self._book))
         self.publish()
@@ -262,7 +300,8 @@ class Folding:
         return self.lake.manifest.priced_by == pricing.name_of(self._book) or not self._has_rollups()
 
     def _has_rollups(self) -> bool:
-        return any(file.table == "rollup" for file in self.lake.manifest.files)
+        manifest = self.lake.manifest
+        return manifest.priced_by == SUMS_DUE or any(file.table == "rollup" for file in manifest.files)
 
     @property
     def _snapshot(self) -> Path:
@@ -377,13 +416,10 @@ class Folding:
                 break
             at = after
 
-    def _request(self, name: str, done: str | None) -> dict[str, Any] | None:
-        """What a command asks for in `run/<name>`, unless it is done already."""
-        try:
-            request: dict[str, Any] = json.loads((self._settings.data / "run" / name).read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return request if request["token"] != done else None
+    def answer(self, name: str, request: Mapping[str, Any]) -> None:
+        """Tells who asked that it is done."""
+        self.requests.done(name, request)
+        self._write_status(idle=True)
 
     def _write_status(self, *, idle: bool) -> None:
         manifest = self.lake.manifest
@@ -392,37 +428,13 @@ class Folding:
             "journal": list(manifest.journal),
             "manifest": manifest.version,
             "snapshot": self._published[0],
-            "flushed": self._flushed,
-            "compacted": self._compacted,
+            **self.requests.answered,
             "counters": dict(manifest.counters),
             "files": len(manifest.files),
-            "damaged_files": sorted(set(self._damaged.values())),
             "dead_letters": len(self._dead.list()),
             "idle": idle,
         }
         write_durably(self._settings.data / "run" / "folder.json", json.dumps(status).encode(), sync_directory=False)
-
-
-def fold_to_end(settings: Settings) -> None:
-    """Folds everything that was accepted, in this process. Raises LakeLocked while another one folds."""
-    folding = Folding(settings)
-    try:
-        while folding.step():
-            continue
-        folding.publish()
-        folding.refresh_prices()
-    finally:
-        folding.close()
-
-
-def compact_all(settings: Settings) -> None:
-    """Compacts everything now. Raises LakeLocked while another process folds."""
-    folding = Folding(settings)
-    try:
-        folding.compact_everything()
-        folding.publish()
-    finally:
-        folding.close()
 
 
 def _step_back() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from spanfold.collector.journal import DISK_SHARE, Position
 from spanfold.collector.journal_reader import Backlog, backlog
+from spanfold.exporter.quarantine import pieces
 
 _FULL_BYTES = 16 << 20
 
@@ -37,7 +38,7 @@ def gather(data: Path) -> dict[str, Any]:
         "signals": signals,
         "processes": _processes(collector, folder, up),
         "errors": _errors(collector, folder, up) | _disk_error(data),
-        "damaged": damaged_files(data),
+        "damaged": pieces(data),
         "counters": folder.get("counters", {}),
     }
 
@@ -49,18 +50,6 @@ def read_run_file(data: Path, name: str) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return status if isinstance(status, dict) else {}
-
-
-def damaged_files(data: Path) -> list[dict[str, Any]]:
-    """What was set aside because it could not be read."""
-    directory = data / "quarantine"
-    if not directory.is_dir():
-        return []
-    return [
-        {"path": str(path.relative_to(data)), "bytes": path.stat().st_size}
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    ]
 
 
 def _position(status: dict[str, Any]) -> Position:

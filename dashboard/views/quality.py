@@ -97,7 +97,7 @@ def _tile(label: str, value: str, delta: str, tone: str = "") -> Row:
 def _problems(status: Any) -> None:
     rows = [{"stage": stage, **error} for stage, error in (status.get("errors") or {}).items()]
     rows += [
-        {"stage": "damaged file", "last": f"{piece['path']} ({piece['bytes']:,} bytes)", "count": 1}
+        {"stage": "damaged file", "last": f"{piece.get('problem') or 'set aside'}: {piece['path']}", "count": 1}
         for piece in status.get("damaged") or ()
     ]
     if not rows:

@@ -109,7 +109,8 @@ def status(settings: Settings, as_json: bool) -> None:
     for stage, error in gathered["errors"].items():
         click.echo(f"error in {stage}: {error['last']} ({error['count']})")
     for piece in gathered["damaged"]:
-        click.echo(f"damaged: {piece['path']} ({piece['bytes']:,} bytes)")
+        why = f": {piece['was']}: {piece['problem']}" if "problem" in piece else ""
+        click.echo(f"damaged: {piece['path']} ({piece['bytes']:,} bytes){why}")
 
 
 @click.command()

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from spanfold.collector import journal as journal_module
 from spanfold.collector.errors import JournalFull, JournalUnavailable, LockHeld
 from spanfold.collector.journal import Journal, JournalReader, JournalRecord, Position, durable_end, trim
-from spanfold.collector.journal_reader import backlog
+from spanfold.collector.journal_reader import backlog, damage
 from spanfold.collector.segments import Ciphers, parse_header, seal, segment_path, unseal
 
 SMALL = 1 << 20
@@ -184,6 +184,39 @@ def test_torn_tail_at_every_byte(tmp_path: Path) -> None:
         journal.close()
         assert [r.body for r in read_all(tmp_path)] == [b"kept", b"new"]
     assert not (tmp_path / "quarantine").exists()
+
+
+def test_bytes_that_were_read_before_a_power_cut_took_them(tmp_path: Path) -> None:
+    """The folder may have read what was written and not yet synced: its position then lies past the end of the file,
+    and reading goes on with the next segment."""
+    journal = open_journal(tmp_path)
+    journal.append(record(b"kept"))
+    cut = journal.append(record(b"never synced")).offset
+    passed = journal.end()
+    journal.close()
+    os.truncate(segment_path(tmp_path / "journal", 1), cut)
+    journal = open_journal(tmp_path)
+    journal.append(record(b"after"))
+    journal.close()
+    assert [r.body for r in read_all(tmp_path, passed)] == [b"after"]
+
+
+def test_a_damaged_last_record_that_was_acknowledged_is_set_aside(tmp_path: Path) -> None:
+    """Behind the position that the collector has stated, what is not whole at the end is damage and no torn write:
+    it is kept for the reader to set aside (P8)."""
+    journal = open_journal(tmp_path)
+    journal.append(record(b"kept"))
+    last = journal.append(record(b"flipped")).offset
+    stated = journal.end()
+    journal.close()
+    path = segment_path(tmp_path / "journal", 1)
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    Journal(tmp_path / "journal", Keys(), segment_bytes=SMALL, floor_bytes=0, acknowledged=stated).close()
+    assert damage(path, newest=False) == [(last, len(raw) - last)]
+    assert [r.body for r in read_all(tmp_path)] == [b"kept"]
+    assert (tmp_path / "quarantine" / f"journal-0000000001-{last}.bin").read_bytes() == bytes(raw[last:])
 
 
 def test_flipped_byte_anywhere_is_set_aside(tmp_path: Path) -> None:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanfold.exporter.identity import Identities, IdentityRuns, record_identities, span_identities, tenant_hash
+from spanfold.exporter import identity
+from spanfold.exporter.errors import RunDamaged
+from spanfold.exporter.identity import (
+    Identities,
+    IdentityRuns,
+    problem_of_run,
+    record_identities,
+    span_identities,
+    tenant_hash,
+)
 
 
 def identities(ids: np.ndarray, tenant: str = "default", digest: int = 0) -> Identities:
@@ -65,3 +74,37 @@ def test_record_hashes_keep_all_their_bits(tmp_path_factory: pytest.TempPathFact
     runs, _ = IdentityRuns(tmp_path_factory.mktemp("runs"), []).add(record_identities(hashes[:-1]), "logs-1")
     known = runs.find(record_identities(hashes))[0].tolist()
     assert [True] * (len(hashes) - 1) + [False] == known
+
+
+def test_runs_are_whole_or_named(tmp_path: Path) -> None:
+    """A flipped, cut or missing run is known by its checksum (F12); one of the first format is read as before."""
+    runs, _ = IdentityRuns(tmp_path, []).add(identities(some_ids(100)), "spans-1")
+    path = tmp_path / runs.paths[0]
+    whole = path.read_bytes()
+    assert problem_of_run(path) is None
+    flipped = bytearray(whole)
+    flipped[1000] ^= 1
+    path.write_bytes(flipped)
+    assert problem_of_run(path) == "its checksum does not fit"
+    for torn in (whole[:-1], whole[:-24], whole[:10], b"", b"\0" * len(whole)):
+        path.write_bytes(torn)
+        assert problem_of_run(path) == "it is not a whole run of identities"
+        with pytest.raises(RunDamaged):
+            IdentityRuns(tmp_path, runs.paths)
+    path.write_bytes(b"SFKEYS1\n" + whole[32:])
+    assert problem_of_run(path) is None
+    assert IdentityRuns(tmp_path, runs.paths).find(identities(some_ids(100)))[0].all()
+    path.unlink()
+    assert problem_of_run(path) == "it is missing"
+
+
+def test_merges_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run grows past the limit, however many spans there are; every one is found all the same."""
+    monkeypatch.setattr(identity, "LARGEST_RUN", 1000)
+    runs, ids = IdentityRuns(tmp_path, []), some_ids(10_000)
+    for commit in range(100):
+        runs, _ = runs.add(identities(ids[commit * 100 : commit * 100 + 100]), f"spans-{commit:08d}")
+    sizes = [((tmp_path / path).stat().st_size - 32) // 24 for path in runs.paths]
+    assert max(sizes) <= 1000
+    assert (sum(sizes), len(sizes) < 24) == (10_000, True)
+    assert runs.find(identities(ids))[0].all()

@@ -21,7 +21,7 @@ from spanfold.exporter.errors import KeyMissing
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.lake import read_table
 from spanfold.exporter.manifest import read_current
-from spanfold.folding import fold_to_end
+from spanfold.fold_process import fold_to_end
 from spanfold.reading import open_reader, open_state
 from spanfold.settings import Settings
 from spanfold.shown import span_document
