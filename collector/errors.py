@@ -36,3 +36,7 @@ class JournalFull(JournalError):
 
 class JournalUnavailable(JournalError):
     """The journal could not be written or synced."""
+
+
+class TlsUnusable(CollectorError):
+    """A certificate or key for TLS cannot be used."""

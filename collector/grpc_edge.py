@@ -1,11 +1,17 @@
 """OTLP over gRPC. The server hands over raw bytes, so that a body that does not parse is INVALID_ARGUMENT: grpcio
 would answer INTERNAL. Bodies over the limit, compressed or not, grpcio refuses with RESOURCE_EXHAUSTED before we see
-them; services we do not have, it answers with UNIMPLEMENTED."""
+them; services we do not have, it answers with UNIMPLEMENTED.
+
+To grpcio the methods take a stream, of which one message is read: the same on the wire, and the headers are looked at
+before the message is, and a message that grpcio refuses is counted.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
@@ -13,9 +19,11 @@ import grpc
 
 from spanfold.collector.answers import Code, Encoding, Refused, retry_info, status_message
 from spanfold.collector.errors import PortTaken
-from spanfold.collector.limits import RETRY_SECONDS
+from spanfold.collector.limits import RETRY_SECONDS, Limits, too_large
 from spanfold.collector.requests import Intake
+from spanfold.collector.senders import ANYONE, Caller, Senders
 from spanfold.collector.signals import ALL, Signal
+from spanfold.collector.tls import Tls
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 16
@@ -26,47 +34,131 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 class GrpcEdge:
     """The gRPC server of one collector."""
 
-    def __init__(self, intake: Intake, host: str, port: int, max_bytes: int) -> None:
-        """Binds at once; port 0 takes a free one. Raises PortTaken."""
+    def __init__(
+        self, intake: Intake, host: str, port: int, limits: Limits, senders: Senders | None = None,
+        tls: Tls | None = None,
+    ) -> None:  # fmt: skip
+        """Binds at once; port 0 takes a free one. Without `senders` everybody may send. Raises PortTaken."""
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="otlp-grpc"),
             options=[
-                ("grpc.max_receive_message_length", max_bytes),
+                ("grpc.max_receive_message_length", limits.request_bytes),
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", _SHORTEST_PING_MS),
                 ("grpc.http2.min_ping_interval_without_data_ms", _SHORTEST_PING_MS),
             ],
         )
+        self._slow = _SlowSenders(limits.read_seconds)
         for signal in ALL:
-            method = grpc.unary_unary_rpc_method_handler(_handler(intake, signal))  # no (de)serialisers: bytes
+            export = _Export(intake, signal, senders, self._slow, limits.request_bytes)
+            method = grpc.stream_unary_rpc_method_handler(export)  # no (de)serialisers: bytes
             self._server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(signal.service, {"Export": method}),)
             )
+        address = f"{f'[{host}]' if ':' in host else host}:{port}"
         try:
-            self.port: int = self._server.add_insecure_port(f"{f'[{host}]' if ':' in host else host}:{port}")
+            self.port: int = (
+                self._server.add_secure_port(address, tls.credentials())
+                if tls is not None
+                else self._server.add_insecure_port(address)
+            )
         except RuntimeError as error:
             raise PortTaken(f"OTLP/gRPC cannot listen on {host}:{port}; choose another --grpc-port") from error
 
     def start(self) -> None:
+        self._slow.start()
         self._server.start()
 
     def stop(self, grace_seconds: float) -> None:
         """Takes no more calls, lets those in flight end, returns when they did."""
         self._server.stop(grace_seconds).wait()
+        self._slow.stop()
 
 
-def _handler(intake: Intake, signal: Signal) -> Callable[[bytes, Any], bytes]:
-    def export(body: bytes, context: Any) -> bytes:
+class _Export:
+    """The one method of a signal's service."""
+
+    def __init__(
+        self, intake: Intake, signal: Signal, senders: Senders | None, slow: _SlowSenders, request_bytes: int
+    ) -> None:
+        self._intake, self._signal, self._senders = intake, signal, senders
+        self._slow, self._request_bytes = slow, request_bytes
+
+    def __call__(self, messages: Iterator[bytes], context: Any) -> bytes:
         try:
-            return intake.accept(signal, Encoding.PROTOBUF, body)
+            caller = self._caller(context)
+        except Refused as refused:
+            self._intake.count_refusal(self._signal, refused)
+            _abort(context, refused)
+        try:
+            with self._slow.watched(context):
+                body = next(messages, None)
+        except grpc.RpcError:  # the sender left, or was too slow
+            self._intake.count_refusal(self._signal, Refused(Code.UNAVAILABLE, "", retry_seconds=RETRY_SECONDS))
+            raise
+        if body is None:  # larger than grpcio takes (which has told the sender so), or no message at all
+            refused = too_large(self._request_bytes)
+            self._intake.count_refusal(self._signal, refused)
+            _abort(context, refused)
+        try:
+            return self._intake.accept(self._signal, Encoding.PROTOBUF, body, caller=caller)
         except Refused as refused:
             _abort(context, refused)
         except Exception:
-            _LOG.exception("a %s request over gRPC failed", signal.name)
-            _abort(context, Refused(Code.UNAVAILABLE, "the request failed here", retry_seconds=RETRY_SECONDS))
+            _LOG.exception("a %s request over gRPC failed", self._signal.name)
+            failed = Refused(Code.UNAVAILABLE, "the request failed here", retry_seconds=RETRY_SECONDS)
+            self._intake.count_refusal(self._signal, failed)
+            _abort(context, failed)
 
-    return export
+    def _caller(self, context: Any) -> Caller:
+        if self._senders is None:
+            return ANYONE
+        told = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        return self._senders.caller(
+            told.get("authorization", ""), told.get("x-api-key", ""), told.get("x-spanfold-tenant", "")
+        )
+
+
+class _SlowSenders:
+    """Ends the calls whose message does not come in time: each holds a thread."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: dict[int, tuple[float, Any]] = {}  # id of the context -> (since, context)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="otlp-grpc-slow", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def watched(self, context: Any) -> _Watched:
+        return _Watched(self._waiting, context)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(min(1.0, self._seconds / 4)):
+            oldest = time.monotonic() - self._seconds
+            for since, context in list(self._waiting.values()):
+                if since < oldest:
+                    context.cancel()
+
+
+class _Watched:
+    """Within it, a call counts as waiting for its message."""
+
+    __slots__ = ("_context", "_waiting")
+
+    def __init__(self, waiting: dict[int, tuple[float, Any]], context: Any) -> None:
+        self._waiting, self._context = waiting, context
+
+    def __enter__(self) -> None:
+        self._waiting[id(self._context)] = (time.monotonic(), self._context)
+
+    def __exit__(self, *_: object) -> None:
+        del self._waiting[id(self._context)]
 
 
 def _abort(context: Any, refused: Refused) -> NoReturn:

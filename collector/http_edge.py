@@ -1,6 +1,6 @@
 """OTLP over HTTP: one small ASGI application on uvicorn, beside it `/healthz` and `/metrics`.
 
-Headers decide before the body is read; the body is read no further than the limit; decompressing, checking and the
+Headers decide before the body is read, the API key first (only `/healthz` answers without one); the body is read no further than the limit; decompressing, checking and the
 wait for the disk happen on worker threads.
 """
 
@@ -21,18 +21,22 @@ import uvicorn
 
 from spanfold.collector.answers import Code, Encoding, Refused
 from spanfold.collector.counters import Counters
+from spanfold.collector.cors import Cors
 from spanfold.collector.errors import JournalError, PortTaken
+from spanfold.collector.http_connection import BoundedConnection
 from spanfold.collector.journal import Journal
 from spanfold.collector.limits import RETRY_SECONDS, Limits, too_large
 from spanfold.collector.requests import Intake
+from spanfold.collector.senders import ANYONE, Caller, Senders
 from spanfold.collector.signals import ALL, Signal
+from spanfold.collector.tls import Tls
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 16
 _SIGNALS = {signal.path: signal for signal in ALL}
 _STATUS = {
-    Code.INVALID_ARGUMENT: 400, Code.NOT_FOUND: 404, Code.RESOURCE_EXHAUSTED: 413, Code.UNIMPLEMENTED: 405,
-    Code.UNAVAILABLE: 503,
+    Code.INVALID_ARGUMENT: 400, Code.NOT_FOUND: 404, Code.PERMISSION_DENIED: 403, Code.RESOURCE_EXHAUSTED: 413,
+    Code.UNIMPLEMENTED: 405, Code.UNAVAILABLE: 503, Code.UNAUTHENTICATED: 401,
 }  # fmt: skip
 _FORGET_TIMES = 16  # the most of a refused body that is still read, in limits
 _TEXT = "text/plain; charset=utf-8"
@@ -50,7 +54,13 @@ class _SenderLeft(Exception):
 class OtlpApp:
     """The ASGI application."""
 
-    def __init__(self, intake: Intake, journal: Journal, counters: Counters, limits: Limits) -> None:
+    def __init__(
+        self, intake: Intake, journal: Journal, counters: Counters, limits: Limits, senders: Senders | None = None,
+        cors: Cors | None = None,
+    ) -> None:  # fmt: skip
+        """Without `senders` everybody may send."""
+        self._senders = senders
+        self._cors = cors or Cors(())
         self._intake = intake
         self._journal = journal
         self._counters = counters
@@ -59,12 +69,17 @@ class OtlpApp:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: _Receive, send: _Send) -> None:
         signal = _SIGNALS.get(scope["path"])
-        if signal is not None:
+        origin = _header(scope, b"origin")
+        if origin:
+            send = self._cors.sender(origin, send)
+        if signal is not None and origin and self._cors.is_preflight(origin, scope["method"]):
+            await _answer(send, 200, _TEXT, b"", self._cors.preflight)
+        elif signal is not None:
             await self._export(signal, scope, receive, send)
         elif scope["path"] == "/healthz":
             await self._health(send)
         elif scope["path"] == "/metrics":
-            await _answer(send, 200, _TEXT, self._counters.prometheus().encode())
+            await self._metrics(scope, send)
         else:
             encoding = _encoding(_header(scope, b"content-type")) or Encoding.JSON
             await _refuse(send, Refused(Code.NOT_FOUND, f"there is nothing at {scope['path']}"), encoding)
@@ -72,6 +87,7 @@ class OtlpApp:
     async def _export(self, signal: Signal, scope: MutableMapping[str, Any], receive: _Receive, send: _Send) -> None:
         encoding = _encoding(_header(scope, b"content-type"))
         try:
+            caller = await self._caller(scope)
             if scope["method"] != "POST":
                 raise Refused(Code.UNIMPLEMENTED, f"send {signal.path} with POST, not {scope['method']}")
             if encoding is None:
@@ -87,16 +103,31 @@ class OtlpApp:
         compression = _header(scope, b"content-encoding").lower()
         try:
             answer = await asyncio.get_running_loop().run_in_executor(
-                self._workers, self._intake.accept, signal, encoding, body, compression
+                self._workers, self._intake.accept, signal, encoding, body, compression, caller
             )
         except Refused as refused:
             await _refuse(send, refused, encoding)
         except Exception:
             _LOG.exception("a %s request over HTTP failed", signal.name)
             failed = Refused(Code.UNAVAILABLE, "the request failed here", retry_seconds=RETRY_SECONDS)
+            self._intake.count_refusal(signal, failed)
             await _refuse(send, failed, encoding)
         else:
             await _answer(send, 200, encoding.value, answer)
+
+    async def _caller(self, scope: MutableMapping[str, Any]) -> Caller:
+        if self._senders is None:
+            return ANYONE
+        headers = (_header(scope, name) for name in (b"authorization", b"x-api-key", b"x-spanfold-tenant"))
+        return await asyncio.get_running_loop().run_in_executor(self._workers, self._senders.caller, *headers)
+
+    async def _metrics(self, scope: MutableMapping[str, Any], send: _Send) -> None:
+        try:
+            await self._caller(scope)
+        except Refused as refused:
+            await _refuse(send, refused, Encoding.JSON)
+        else:
+            await _answer(send, 200, _TEXT, self._counters.prometheus().encode())
 
     async def _body(self, scope: MutableMapping[str, Any], receive: _Receive) -> bytes:
         limit = self._limits.request_bytes
@@ -145,13 +176,15 @@ class OtlpApp:
 class HttpEdge:
     """The HTTP server of one collector, on a thread of its own."""
 
-    def __init__(self, app: OtlpApp, host: str, port: int, grace_seconds: float) -> None:
-        """Binds at once; port 0 takes a free one. Raises PortTaken."""
+    def __init__(self, app: OtlpApp, host: str, port: int, grace_seconds: float, tls: Tls | None = None) -> None:
+        """Binds at once; port 0 takes a free one. Raises PortTaken, TlsUnusable."""
+        context = tls.context() if tls is not None else None
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app, http="httptools", ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
+            app, http=BoundedConnection, ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
             timeout_keep_alive=75, timeout_graceful_shutdown=int(grace_seconds),
+            ssl_context_factory=None if context is None else lambda *_: context,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -203,7 +236,11 @@ async def _refuse(send: _Send, refused: Refused, encoding: Encoding, rest: _Rest
         extra.append((b"retry-after", str(refused.retry_seconds).encode()))
     if refused.code is Code.UNIMPLEMENTED:
         extra.append((b"allow", b"POST"))
+    if refused.code is Code.UNAUTHENTICATED:
+        extra.append((b"www-authenticate", b"Bearer"))
     status = 415 if refused.media else _STATUS[refused.code]
+    if refused.code is Code.RESOURCE_EXHAUSTED and refused.transient:
+        status = 429
     await _answer(send, status, encoding.value, refused.status(encoding), extra, rest)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,27 +15,20 @@ from spanfold.collector.errors import JournalError
 from spanfold.collector.journal import Journal, JournalRecord
 from spanfold.collector.limits import RETRY_SECONDS, InFlight, Limits, inflate, too_large
 from spanfold.collector.otlp_json import to_protobuf
+from spanfold.collector.senders import ANYONE, Caller, Rates
 from spanfold.collector.signals import Checked, Signal
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """On whose behalf a request came in."""
-
-    tenant: str = "default"
-    key_label: str | None = None
-
-
-ANYONE = Caller()
 _INFLATE_AT_ONCE = 4
 
 
 class Intake:
     """Checks requests and puts them into the journal. Blocks until durable; safe for use from many threads."""
 
-    def __init__(self, journal: Journal, counters: Counters, limits: Limits) -> None:
+    def __init__(self, journal: Journal, counters: Counters, limits: Limits, rates: Rates | None = None) -> None:
         self._journal = journal
         self._counters = counters
+        self._rates = rates or Rates(None, None)
         self._limits = limits
         self._in_flight = InFlight(limits.in_flight_bytes)
         self._inflating = threading.BoundedSemaphore(_INFLATE_AT_ONCE)  # each may make request_bytes from a few KB
@@ -52,6 +44,7 @@ class Intake:
             if compression:
                 with self._inflating:
                     body = inflate(body, compression, self._limits.request_bytes)
+            self._rates.take(caller, len(body))
             with self._in_flight.hold(len(body)):
                 if len(body) > self._limits.request_bytes:
                     raise too_large(self._limits.request_bytes)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spanfold.collector.cors import Cors
 from spanfold.collector.counters import Counters
 from spanfold.collector.grpc_edge import GrpcEdge
 from spanfold.collector.http_edge import HttpEdge, OtlpApp
@@ -21,10 +23,13 @@ from spanfold.collector.journal_reader import backlog
 from spanfold.collector.limits import Limits
 from spanfold.collector.requests import Intake
 from spanfold.collector.segments import JournalKeys, segment_numbers
+from spanfold.collector.senders import Rates, Senders
 from spanfold.collector.signals import ALL
+from spanfold.collector.tls import Tls
 
 STATUS_SECONDS = 0.5
 GRACE_SECONDS = 5.0
+_OPEN_FILES = 16_384
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
@@ -40,13 +45,17 @@ class CollectorOptions:
     disk_floor_bytes: int = 256 << 20
     segment_bytes: int = SEGMENT_BYTES
     limits: Limits = field(default_factory=Limits)
+    senders: Senders | None = None  # none: everybody who reaches the ports may send
+    rates: Rates | None = None
+    tls: Tls | None = None
+    cors_origins: tuple[str, ...] = ()
 
 
 class Collector:
     """A running collector. `stop` gives back ports, lock and preallocated space."""
 
     def __init__(self, options: CollectorOptions, keys: JournalKeys) -> None:
-        """Listens when this returns. Raises LockHeld, PortTaken."""
+        """Listens when this returns. Raises LockHeld, PortTaken, TlsUnusable."""
         self._options = options
         self._status_path = options.data / "run" / "collector.json"
         self._started_ns = time.time_ns()
@@ -58,11 +67,12 @@ class Collector:
             acknowledged=Position(*saved["journal"]) if saved.get("journal") else None,
         )  # fmt: skip
         self._count_since(saved.get("journal"))
-        intake = Intake(self.journal, self.counters, options.limits)
+        intake = Intake(self.journal, self.counters, options.limits, options.rates)
+        cors = Cors(options.cors_origins)
         try:
-            self._grpc = GrpcEdge(intake, options.host, options.grpc_port, options.limits.request_bytes)
-            app = OtlpApp(intake, self.journal, self.counters, options.limits)
-            self._http = HttpEdge(app, options.host, options.http_port, GRACE_SECONDS)
+            app = OtlpApp(intake, self.journal, self.counters, options.limits, options.senders, cors)
+            self._http = HttpEdge(app, options.host, options.http_port, GRACE_SECONDS, options.tls)
+            self._grpc = GrpcEdge(intake, options.host, options.grpc_port, options.limits, options.senders, options.tls)
         except Exception:
             self.journal.close()
             raise
@@ -99,7 +109,8 @@ class Collector:
         problem = self.journal.problem
         return {
             "pid": os.getpid(), "started_ns": self._started_ns, "host": self._options.host,
-            "grpc_port": self.grpc_port, "http_port": self.http_port, "problem": problem, "signals": signals,
+            "grpc_port": self.grpc_port, "http_port": self.http_port, "tls": self._options.tls is not None,
+            "auth": self._options.senders is not None, "problem": problem, "signals": signals,
             "state": "refusing" if problem and self._state == "accepting" else self._state,
             "journal": list(position), "journal_bytes": self.journal.size,
         }  # fmt: skip
@@ -120,6 +131,7 @@ def run(
 ) -> None:
     """Collects until `stop` is set."""
     _reuse_memory()
+    _allow_many_connections()
     collector = Collector(options, keys)
     on_listening(collector)
     while not stop.wait(STATUS_SECONDS):
@@ -134,6 +146,14 @@ def _reuse_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 4 << 20), (_M_TRIM_THRESHOLD, 32 << 20)):
             mallopt(parameter, value)
+
+
+def _allow_many_connections() -> None:
+    """Each connection is a file to the system, and the journal needs files too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _read_status(path: Path) -> dict[str, Any]:

@@ -42,12 +42,13 @@ def _start_all(settings: Settings, supervisor: Supervisor, tell: Callable[[str],
         raise ChildFailed("collect did not start: its message is above")
     ports_taken = read_run_file(settings.data, "collector")
     tell(f"OTLP/gRPC  {settings.host}:{ports_taken['grpc_port']}")
-    tell(f"OTLP/HTTP  http://{settings.host}:{ports_taken['http_port']}")
+    scheme = "http" if settings.otlp_tls_cert is None else "https"
+    tell(f"OTLP/HTTP  {scheme}://{settings.host}:{ports_taken['http_port']}")
     supervisor.start(_child(settings, "fold"))
     dashboard = _child(settings, "dashboard", "--host", settings.host, "--dashboard-port", str(settings.dashboard_port))
     supervisor.start(dashboard)
     if demo:
-        endpoint = f"{settings.host}:{ports_taken['grpc_port']}"
+        endpoint = f"{scheme}://{settings.host}:{ports_taken['grpc_port']}"
         supervisor.start(_child(settings, "demo", "--endpoint", endpoint, once=True))
     address = (settings.host, settings.dashboard_port)
     if supervisor.wait_until(lambda: _answers(address), dashboard, _START_SECONDS):

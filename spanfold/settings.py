@@ -16,7 +16,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, cast, get_args, get_type_hints
 
-from spanfold.errors import HostRefused, SettingInvalid
+from spanfold.errors import SettingInvalid
 
 FILE_NAME = "spanfold.toml"
 CONFIG_VARIABLE = "SPANFOLD_CONFIG"
@@ -82,6 +82,31 @@ class Settings:
         default=None, metadata=_about("client secret; better in the environment than in a file")
     )
     oidc_claim: str = field(default="email", metadata=_about("claim that holds the name of the user here"))
+    otlp_auth: str = field(
+        default="none",
+        metadata=_about(
+            "who may send: none (loopback only) | keys (API keys of `spanfold keys add`)",
+            lambda value: value in ("none", "keys"),
+        ),
+    )
+    otlp_tls_cert: Path | None = field(
+        default=None, metadata=_about("PEM file with the certificate and its chain; with it both OTLP ports speak TLS")
+    )
+    otlp_tls_key: Path | None = field(default=None, metadata=_about("PEM file with the key of that certificate"))
+    otlp_client_ca: Path | None = field(
+        default=None,
+        metadata=_about("PEM file of a CA: only senders that hold a certificate of it are let in (mTLS)"),
+    )
+    otlp_cors_origins: str = field(
+        default="",
+        metadata=_about("web pages that may send, such as https://app.example.com, https://*.example.org; empty: none"),
+    )
+    key_requests_per_second: float | None = field(
+        default=None, metadata=_about("requests that each API key may send; unset: any number", _positive)
+    )
+    key_bytes_per_second: float | None = field(
+        default=None, metadata=_about("bytes (decompressed) that each API key may send; unset: any number", _positive)
+    )
 
     content: str = field(
         default="encrypted",
@@ -160,15 +185,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def require_loopback(host: str) -> None:
-    """Raises HostRefused for an address that others can reach."""
-    if not is_loopback(host):
-        raise HostRefused(
-            f"--host {host} can be reached from other machines and no authentication is configured: use 127.0.0.1 and "
-            "put an OpenTelemetry Collector or a reverse proxy in front"
-        )
 
 
 def example_file() -> str:

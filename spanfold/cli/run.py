@@ -17,7 +17,9 @@ from spanfold.errors import ChildFailed, SpanfoldError
 if TYPE_CHECKING:
     from spanfold.settings import Settings
 
-_host = click.option("--host", help="Address to listen on (loopback only).  [default: 127.0.0.1]")
+_host = click.option(
+    "--host", help="Address to listen on; others than loopback need keys and sign-in.  [default: 127.0.0.1]"
+)
 _grpc_port = click.option("--grpc-port", type=click.IntRange(0, 65535), help="OTLP/gRPC.  [default: 4317]")
 _http_port = click.option("--http-port", type=click.IntRange(0, 65535), help="OTLP/HTTP.  [default: 4318]")
 _dashboard_port = click.option("--dashboard-port", type=click.IntRange(1, 65535), help="Dashboard.  [default: 8501]")
@@ -32,9 +34,12 @@ _dashboard_port = click.option("--dashboard-port", type=click.IntRange(1, 65535)
 @click.option("--demo", is_flag=True, help="Send 30 days of demo traffic once everything runs.")
 def up(settings: Settings, demo: bool) -> None:
     """Run everything in the foreground until SIGTERM or Ctrl-C."""
+    from spanfold.access import require_login
     from spanfold.running import run_all
+    from spanfold.sending_access import require_known_senders
 
-    _refuse_other_hosts(settings)
+    require_known_senders(settings)
+    require_login(settings)
     if not run_all(settings, demo=demo, tell=_tell):
         raise ChildFailed("a part did not end cleanly: its messages are above")
 
@@ -46,21 +51,17 @@ def up(settings: Settings, demo: bool) -> None:
 @_http_port
 def collect(settings: Settings) -> None:
     """Receive OTLP into the journal."""
-    from spanfold.collector.limits import Limits
-    from spanfold.collector.server import CollectorOptions, run
+    from spanfold.collector.server import run
     from spanfold.exporter.keys import Keyring
+    from spanfold.sending_access import collector_options, require_known_senders
 
-    _refuse_other_hosts(settings)
+    require_known_senders(settings)
     stop = _stop_on_signals()
     settings.data.mkdir(parents=True, exist_ok=True)
-    options = CollectorOptions(
-        data=settings.data, host=settings.host, grpc_port=settings.grpc_port, http_port=settings.http_port,
-        journal_max_bytes=settings.journal_max_bytes, disk_floor_bytes=settings.disk_floor_bytes,
-        limits=Limits(request_bytes=settings.max_request_bytes, in_flight_bytes=settings.in_flight_bytes),
-    )  # fmt: skip
+    scheme = "http" if settings.otlp_tls_cert is None else "https"
     run(
-        options, Keyring.open(settings.data), stop,
-        lambda c: _tell(f"OTLP/gRPC {settings.host}:{c.grpc_port}  OTLP/HTTP http://{settings.host}:{c.http_port}"),
+        collector_options(settings), Keyring.open(settings.data), stop,
+        lambda c: _tell(f"OTLP/gRPC {settings.host}:{c.grpc_port}  OTLP/HTTP {scheme}://{settings.host}:{c.http_port}"),
     )  # fmt: skip
 
 
@@ -151,12 +152,6 @@ def init(settings: Settings, force: bool) -> None:
         raise SpanfoldError(f"{path} exists: edit it, or write over it with --force")
     path.write_text(example_file())
     click.echo(f"wrote {path}; start with: spanfold up --data {settings.data}")
-
-
-def _refuse_other_hosts(settings: Settings) -> None:
-    from spanfold.settings import require_loopback
-
-    require_loopback(settings.host)
 
 
 def _stop_on_signals() -> threading.Event:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from spanfold.errors import HostRefused, SettingInvalid
-from spanfold.settings import Settings, example_file, load, require_loopback
+from spanfold.sending_access import require_known_senders
+from spanfold.settings import Settings, example_file, load
 
 
 def test_each_source_goes_before_the_last(tmp_path: Path) -> None:
@@ -68,12 +69,19 @@ def test_example_file_is_the_table() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
 def test_loopback(host: str) -> None:
-    """Loopback addresses are allowed."""
-    require_loopback(host)
+    """Anybody may send on a loopback address."""
+    require_known_senders(Settings(host=host))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])
 def test_not_loopback(host: str) -> None:
-    """Anything else is refused."""
-    with pytest.raises(HostRefused):
-        require_loopback(host)
+    """Elsewhere senders need keys or client certificates, and the refusal says how."""
+    with pytest.raises(HostRefused, match='otlp_auth = "keys"'):
+        require_known_senders(Settings(host=host))
+    require_known_senders(Settings(host=host, otlp_auth="keys"))
+    pems = {name: Path(f"{name}.pem") for name in ("otlp_tls_cert", "otlp_tls_key", "otlp_client_ca")}
+    require_known_senders(Settings(host=host, **pems))
+    with pytest.raises(SettingInvalid, match="otlp_client_ca needs TLS"):
+        require_known_senders(Settings(host=host, otlp_client_ca=pems["otlp_client_ca"]))
+    with pytest.raises(SettingInvalid, match="go together"):
+        require_known_senders(Settings(otlp_tls_cert=pems["otlp_tls_cert"]))

@@ -1,0 +1,73 @@
+"""Bounds on an HTTP connection that uvicorn does not set: the size of headers, and how long they may take."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEADER_BYTES = 64 << 10
+HEADER_SECONDS = 20.0  # from the connection, or from the first byte after an answer, to the end of the headers
+MAX_CONNECTIONS = 4096  # each may hold a little of a request
+
+
+def _last_answer(status: bytes, body: bytes, extra: bytes = b"") -> bytes:
+    """An answer after which the connection ends; `google.rpc.Status` in JSON, for no encoding is known yet."""
+    return b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n%b" % (
+        status, len(body), extra, body,
+    )  # fmt: skip
+
+
+_TOO_LARGE = _last_answer(
+    b"431 Request Header Fields Too Large", b'{"code":3,"message":"the headers are larger than 65536 bytes"}'
+)
+_TOO_MANY = _last_answer(
+    b"503 Service Unavailable", b'{"code":14,"message":"too many connections"}', b"retry-after: 1\r\n"
+)
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """One connection. A connection that says nothing, or endlessly much, before its request is closed."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._header_bytes = 0
+        self._in_headers = True
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.write(_TOO_MANY)
+            transport.close()
+            return
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_headers:
+            self._header_bytes += len(data)
+            if self._header_timer is None:
+                self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+        super().data_received(data)
+        if self._header_bytes > MAX_HEADER_BYTES and self._in_headers:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_headers, self._header_bytes = True, 0
+
+    def _stop_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
