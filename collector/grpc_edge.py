@@ -98,9 +98,9 @@ class _Export:
             self._intake.count_refusal(self._signal, Refused(Code.UNAVAILABLE, "", retry_seconds=RETRY_SECONDS))
             raise
         if body is None:  # larger than grpcio takes (which has told the sender so), or no message at all
-            refused = too_large(self._request_bytes)
-            self._intake.count_refusal(self._signal, refused)
-            _abort(context, refused)
+            oversize = too_large(self._request_bytes)
+            self._intake.count_refusal(self._signal, oversize)
+            _abort(context, oversize)
         try:
             return self._intake.accept(self._signal, Encoding.PROTOBUF, body, caller=caller)
         except Refused as refused:

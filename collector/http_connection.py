@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES = 64 << 10
 HEADER_SECONDS = 20.0  # from the connection, or from the first byte after an answer, to the end of the headers
+_LINGER_SECONDS = 0.5  # what comes after a last answer is thrown away for so long
 MAX_CONNECTIONS = 4096  # each may hold a little of a request
 
 
@@ -32,15 +33,16 @@ class BoundedConnection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._header_bytes = 0
+        self._header_bytes = 0  # of the headers that are whole
+        self._waiting_bytes = 0  # received since the headers began
         self._in_headers = True
+        self._ended = False
         self._header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
-            transport.write(_TOO_MANY)
-            transport.close()
+            self._end_with(_TOO_MANY)
             return
         self._header_timer = self.loop.call_later(HEADER_SECONDS, transport.close)
 
@@ -49,23 +51,42 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
         if self._in_headers:
-            self._header_bytes += len(data)
+            self._waiting_bytes += len(data)
             if self._header_timer is None:
                 self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
         super().data_received(data)
-        if self._header_bytes > MAX_HEADER_BYTES and self._in_headers:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self._in_headers and not self._ended and self._waiting_bytes > MAX_HEADER_BYTES:
+            self._end_with(_TOO_LARGE)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
         self._stop_timer()
-        super().on_headers_complete()
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._end_with(_TOO_LARGE)
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._ended:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._in_headers, self._header_bytes = True, 0
+        if not self._ended:
+            super().on_message_complete()
+        self._in_headers, self._header_bytes, self._waiting_bytes = True, 0, 0
+
+    def _end_with(self, answer: bytes) -> None:
+        """Closed at once, a connection that still receives is reset, and its sender may not see the answer."""
+        self._ended = True
+        self.transport.write(answer)
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._header_timer is not None:

@@ -1,7 +1,7 @@
 """OTLP over HTTP: one small ASGI application on uvicorn, beside it `/healthz` and `/metrics`.
 
-Headers decide before the body is read, the API key first (only `/healthz` answers without one); the body is read no further than the limit; decompressing, checking and the
-wait for the disk happen on worker threads.
+Headers decide before the body is read, the API key first (only `/healthz` answers without one); the body is read no
+further than the limit; decompressing, checking and the wait for the disk happen on worker threads.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import orjson
 import uvicorn
 
 from spanfold.collector.answers import Code, Encoding, Refused
-from spanfold.collector.counters import Counters
 from spanfold.collector.cors import Cors
+from spanfold.collector.counters import Counters
 from spanfold.collector.errors import JournalError, PortTaken
 from spanfold.collector.http_connection import BoundedConnection
 from spanfold.collector.journal import Journal
@@ -118,8 +118,11 @@ class OtlpApp:
     async def _caller(self, scope: MutableMapping[str, Any]) -> Caller:
         if self._senders is None:
             return ANYONE
-        headers = (_header(scope, name) for name in (b"authorization", b"x-api-key", b"x-spanfold-tenant"))
-        return await asyncio.get_running_loop().run_in_executor(self._workers, self._senders.caller, *headers)
+        told = partial(
+            self._senders.caller, _header(scope, b"authorization"), _header(scope, b"x-api-key"),
+            _header(scope, b"x-spanfold-tenant"),
+        )  # fmt: skip
+        return await asyncio.get_running_loop().run_in_executor(self._workers, told)
 
     async def _metrics(self, scope: MutableMapping[str, Any], send: _Send) -> None:
         try:
@@ -182,8 +185,8 @@ class HttpEdge:
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app, http=BoundedConnection, ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
-            timeout_keep_alive=75, timeout_graceful_shutdown=int(grace_seconds),
+            app, http=BoundedConnection, ws="none", lifespan="off", access_log=False, log_config=None,
+            server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=int(grace_seconds),
             ssl_context_factory=None if context is None else lambda *_: context,
         )  # fmt: skip
         self._server = uvicorn.Server(config)

@@ -18,7 +18,6 @@ from spanfold.collector.otlp_json import to_protobuf
 from spanfold.collector.senders import ANYONE, Caller, Rates
 from spanfold.collector.signals import Checked, Signal
 
-
 _INFLATE_AT_ONCE = 4
 
 

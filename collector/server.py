@@ -70,9 +70,11 @@ class Collector:
         intake = Intake(self.journal, self.counters, options.limits, options.rates)
         cors = Cors(options.cors_origins)
         try:
+            self._grpc = GrpcEdge(
+                intake, options.host, options.grpc_port, options.limits, options.senders, options.tls
+            )  # fmt: skip
             app = OtlpApp(intake, self.journal, self.counters, options.limits, options.senders, cors)
             self._http = HttpEdge(app, options.host, options.http_port, GRACE_SECONDS, options.tls)
-            self._grpc = GrpcEdge(intake, options.host, options.grpc_port, options.limits, options.senders, options.tls)
         except Exception:
             self.journal.close()
             raise

@@ -37,7 +37,8 @@ class Tls:
         return context
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For gRPC, of the files that `context` has checked; it takes TLS 1.2 or later by itself."""
+        """For gRPC, which takes TLS 1.2 or later by itself. Raises TlsUnusable: grpcio would name no file."""
+        self.context()
         pair = (self.key.read_bytes(), self.certificate.read_bytes())
         roots = self.client_ca.read_bytes() if self.client_ca is not None else None
         return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)

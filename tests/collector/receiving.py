@@ -6,6 +6,7 @@ import http.client
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -23,7 +24,7 @@ LIMIT = 1 << 20
 
 
 @contextmanager
-def running(data: Path, **options: int) -> Iterator[Collector]:
+def running(data: Path, **options: Any) -> Iterator[Collector]:
     """A collector with a request limit of 1 MiB."""
     limits = Limits(request_bytes=LIMIT, read_seconds=1.0)
     keys = Keyring.open(data)
