@@ -22,6 +22,7 @@ from spanfold.collector.turns import Turns
 from spanfold.exporter.identity import Identities, IdentityRuns, record_identities
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.semconv import log_records, normalise, turns
+from spanfold.semconv.detection import DIALECTS, Dialects
 from spanfold.semconv.log_facts import log_facts
 from spanfold.semconv.records import LogBatch
 from spanfold.semconv.schema import LOGS
@@ -63,12 +64,14 @@ class LogRows:
         batch.counters.update(self.counters)
 
 
-def read(entries: Sequence[Entry], meetings: Meetings, runs: IdentityRuns, hash_key: HashKey) -> LogRows:
+def read(
+    entries: Sequence[Entry], meetings: Meetings, runs: IdentityRuns, hash_key: HashKey, dialects: Dialects = DIALECTS
+) -> LogRows:
     """Rows of the records that are not stored yet; their content pieces go to `meetings`."""
     source, hashes = _decode(entries, hash_key)
-    pieces = normalise.normalise_logs(source)
+    pieces = normalise.normalise_logs(source, dialects)
     kept = log_records.keep_logs(source, pieces)
-    _hand_over(meetings, entries, source, hashes, pieces)
+    _hand_over(meetings, entries, source, hashes, pieces, dialects)
     identities = record_identities(hashes)
     known, _ = runs.find(identities)
     fresh = np.zeros(len(known), np.bool_)
@@ -80,7 +83,7 @@ def read(entries: Sequence[Entry], meetings: Meetings, runs: IdentityRuns, hash_
     length = len(source.columns)
     table = pa.table([columns[f.name] if f.name in columns else pa.nulls(length, f.type) for f in LOGS], schema=LOGS)
     new_row = {int(old): new for new, old in enumerate(at)}
-    stating, stated = log_facts(source, pieces)
+    stating, stated = log_facts(source, pieces, dialects)
     new = np.isin(stating, at)
     return LogRows(
         table=table.take(pa.array(at)), days=partition_days(table["time"])[at],
@@ -90,11 +93,12 @@ def read(entries: Sequence[Entry], meetings: Meetings, runs: IdentityRuns, hash_
     )  # fmt: skip
 
 
-def pieces_into(meetings: Meetings, entries: Sequence[Entry], hash_key: HashKey) -> None:
+def pieces_into(meetings: Meetings, entries: Sequence[Entry], hash_key: HashKey, dialects: Dialects = DIALECTS) -> None:
     """Only the pieces: for records whose rows are stored but whose content still waited."""
     if entries:
         source, hashes = _decode(entries, hash_key)
-        _hand_over(meetings, entries, source, hashes, normalise.normalise_logs(source))
+        pieces = normalise.normalise_logs(source, dialects)
+        _hand_over(meetings, entries, source, hashes, pieces, dialects)
 
 
 def _decode(entries: Sequence[Entry], hash_key: HashKey) -> tuple[LogBatch, list[int]]:
@@ -130,10 +134,11 @@ def _hand_over(
     source: LogBatch,
     hashes: Sequence[int],
     pieces: Sequence[normalise.LogContent],
+    dialects: Dialects,
 ) -> None:
     position = (entries[0][0].segment, entries[0][0].offset)
     tenants = [source.origins[at].tenant for at in source.columns["origin"].to_pylist()]
-    for told in turns.turn_pieces(source):
+    for told in turns.turn_pieces(source, dialects):
         meetings.turns.piece(tenants[told.row], hashes[told.row].to_bytes(16, "little"), told, position)
     times = source.columns["time_ns"].to_pylist()
     observed = source.columns["observed_ns"].to_pylist()

@@ -29,7 +29,7 @@ from spanfold.exporter.fold_rows import RowWriter
 from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.redact import Redactor
-from spanfold.semconv.detection import DIALECTS
+from spanfold.semconv.detection import DIALECTS, Dialects
 from spanfold.semconv.fingerprint import fingerprint, opening_texts
 from spanfold.semconv.records import SpanContent
 
@@ -73,7 +73,9 @@ class Pipeline:
         *,
         quiet_seconds: float,
         noise: Noise | None = None,
+        dialects: Dialects = DIALECTS,
     ) -> None:
+        self.dialects = dialects
         self._keyring, self._set_aside = keyring, set_aside
         self._content = ContentWriter(keyring, content_mode)
         self._redaction = Redaction(redactor)
@@ -118,7 +120,9 @@ class Pipeline:
 
     def relearn(self, entries: Sequence[Entry]) -> None:
         """Reads log records again whose content still waited when the last process ended; stores nothing."""
-        log_rows.pieces_into(self._meetings, [e for e in entries if e[1].signal == "logs"], self._record_key)
+        log_rows.pieces_into(
+            self._meetings, [e for e in entries if e[1].signal == "logs"], self._record_key, self.dialects
+        )
 
     def _fold(self, entries: Sequence[Entry], *, flush: bool) -> Batch:
         batch, today = Batch(), dt.datetime.now(dt.UTC).date()
@@ -126,12 +130,12 @@ class Pipeline:
         for entry in entries:
             by_signal[entry[1].signal].append(entry)
         logs = (
-            log_rows.read(by_signal["logs"], self._meetings, self.runs["logs"], self._record_key)
+            log_rows.read(by_signal["logs"], self._meetings, self.runs["logs"], self._record_key, self.dialects)
             if by_signal["logs"]
             else None
         )
         spans = (
-            span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key, self._noise)
+            span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key, self._noise, self.dialects)
             if by_signal["traces"]
             else None
         )
@@ -162,7 +166,7 @@ class Pipeline:
         """Content found on spans, except what has to wait for log records of the same span."""
         if spans is None:
             return []
-        for call in spans.turn_calls(DIALECTS.turn_names):
+        for call in spans.turn_calls(self.dialects.turn_names):
             self._turns.call(call)
         if self._join.listening:
             return [

@@ -27,6 +27,7 @@ from spanfold.exporter.identity import (
 )
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.semconv import keep, normalise
+from spanfold.semconv.detection import DIALECTS, Dialects
 from spanfold.semconv.records import SpanBatch, SpanContent
 from spanfold.semconv.schema import SPANS
 from spanfold.semconv.turns import CallOfTurn
@@ -168,10 +169,13 @@ def private_columns(rows: HasPrivate, located: Located) -> pa.Table:
     return table
 
 
-def read(entries: Sequence[Entry], runs: IdentityRuns, hash_key: Callable[[str], bytes], noise: Noise) -> SpanRows:
+def read(
+    entries: Sequence[Entry], runs: IdentityRuns, hash_key: Callable[[str], bytes], noise: Noise,
+    dialects: Dialects = DIALECTS,
+) -> SpanRows:  # fmt: skip
     """Rows of the spans that are not stored yet. Raises ValueError if a body is not a valid request."""
     source = decode.decode_spans([record for _, record in entries])
-    meaning = normalise.normalise_spans(source, hash_key=hash_key)
+    meaning = normalise.normalise_spans(source, dialects, hash_key=hash_key)
     kept = keep.keep_spans(
         source, meaning.fields, meaning.content_keys, unparsed=meaning.unparsed, event_keys=meaning.event_keys
     )

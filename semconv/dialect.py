@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any
 
 from spanfold.semconv.schema import USAGE_COLUMNS
@@ -40,8 +41,16 @@ UNITS = (
 )
 
 
+Path = tuple[str | int, ...]
+
+
 class DialectError(ValueError):
-    """A table that cannot be used; the message names the dialect and the entry."""
+    """A table that cannot be used; the message names the dialect and the entry, `at` leads to the entry in the table
+    (names and positions), so that a file can say which line it is."""
+
+    def __init__(self, message: str, at: Path = ()) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,78 +164,142 @@ class Dialect:
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", {c: _sources(self.name, c, s) for c, s in self.fields.items()})
         object.__setattr__(self, "content", {s: _places(self.name, s, p) for s, p in self.content.items()})
-        object.__setattr__(self, "messages", tuple(_message(self.name, entry) for entry in self.messages))
-        for stated in (self.input_tokens, self.output_tokens):
+        messages = tuple(_message(self.name, entry, ("messages", at)) for at, entry in enumerate(self.messages))
+        object.__setattr__(self, "messages", messages)
+        for name in ("input_tokens", "output_tokens"):
+            stated = getattr(self, name)
             if stated not in ("", "inclusive", "exclusive"):
-                raise DialectError(f"{self.name}: token totals are inclusive or exclusive, not {stated!r}")
+                raise DialectError(f"{self.name}: {name}: totals are inclusive or exclusive, not {stated!r}", (name,))
 
 
-def _sources(dialect: str, column: str, entries: Sequence[Any]) -> tuple[Source, ...]:
+def _sources(dialect: str, column: str, entries: Any) -> tuple[Source, ...]:
+    at, where = ("fields", column), f"{dialect}: fields.{column}"
     if column not in COLUMNS:
-        raise DialectError(f"{dialect}: fields.{column}: there is no such column")
-    found = tuple(_one(Source, f"{dialect}: fields.{column}", entry) for entry in _listed(entries))
-    for source in found:
+        near = get_close_matches(str(column), COLUMNS, 1)
+        raise DialectError(f"{where}: there is no such column" + (f"; did you mean {near[0]}?" if near else ""), at)
+    found = tuple(_one(Source, where, entry, (*at, i)) for i, entry in enumerate(_listed(where, entries, at)))
+    for i, source in enumerate(found):
         if source.unit not in UNITS:
-            raise DialectError(f"{dialect}: fields.{column}: unit {source.unit!r} is none of {', '.join(UNITS[1:])}")
+            raise DialectError(f"{where}: unit {source.unit!r} is none of {', '.join(UNITS[1:])}", (*at, i, "unit"))
         try:
             if source.pattern and not re.compile(source.pattern).groups:
-                raise DialectError(f"{dialect}: fields.{column}: pattern {source.pattern!r} has no group to take")
+                problem = f"{where}: pattern {source.pattern!r} has no group to take"
+                raise DialectError(problem, (*at, i, "pattern"))
         except re.error as error:
-            raise DialectError(f"{dialect}: fields.{column}: pattern {source.pattern!r}: {error}") from error
+            raise DialectError(f"{where}: pattern {source.pattern!r}: {error}", (*at, i, "pattern")) from error
     return found
 
 
-def _places(dialect: str, side: str, entries: Sequence[Any]) -> tuple[Content, ...]:
+def _places(dialect: str, side: str, entries: Any) -> tuple[Content, ...]:
+    at, where = ("content", side), f"{dialect}: content.{side}"
     if side not in SIDES:
-        raise DialectError(f"{dialect}: content.{side}: a side is one of {', '.join(SIDES)}")
-    found = tuple(_one(Content, f"{dialect}: content.{side}", entry) for entry in _listed(entries))
-    for place in found:
+        raise DialectError(f"{where}: a side is one of {', '.join(SIDES)}", at)
+    found = tuple(_one(Content, where, entry, (*at, i)) for i, entry in enumerate(_listed(where, entries, at)))
+    for i, place in enumerate(found):
         if place.shape not in SHAPES:
-            raise DialectError(f"{dialect}: content.{side}: shape {place.shape!r} is none of {', '.join(SHAPES)}")
+            raise DialectError(f"{where}: shape {place.shape!r} is none of {', '.join(SHAPES)}", (*at, i, "shape"))
     return found
 
 
-def _message(dialect: str, entry: Any) -> EventMessage:
-    if isinstance(entry, Mapping):
-        unknown = sorted(set(entry) - {f.name for f in fields(EventMessage)})
-        if unknown or not {"event", "side", "role"} <= set(entry):
-            raise DialectError(f"{dialect}: messages: {dict(entry)!r} needs event, side and role, and may have path")
-        entry = EventMessage(**entry)
+def _message(dialect: str, entry: Any, at: Path) -> EventMessage:
     if not isinstance(entry, EventMessage):
-        raise DialectError(f"{dialect}: messages: {entry!r} is no mapping")
+        entry = _record(EventMessage, f"{dialect}: messages", entry, at)
     if entry.side not in ("input", "output"):
-        raise DialectError(f"{dialect}: messages.{entry.event}: a message is input or output, not {entry.side!r}")
-    return entry
+        raise DialectError(
+            f"{dialect}: messages.{entry.event}: a message is input or output, not {entry.side!r}", (*at, "side")
+        )
+    found: EventMessage = entry
+    return found
 
 
-def _listed(entries: Any) -> Sequence[Any]:
-    return [entries] if isinstance(entries, str | Mapping | Source | Content) else entries
+def _listed(where: str, entries: Any, at: Path) -> Sequence[Any]:
+    if isinstance(entries, str | Mapping | Source | Content):
+        return [entries]
+    if not isinstance(entries, Sequence):
+        raise DialectError(f"{where}: give a key, a mapping with `key`, or a list of them, not {entries!r}", at)
+    return entries
 
 
-def _one(kind: type[Any], where: str, entry: Any) -> Any:
+def _one(kind: type[Any], where: str, entry: Any, at: Path) -> Any:
     """A record from itself, from a bare key, or from a mapping."""
     if isinstance(entry, kind):
         return entry
-    if isinstance(entry, str):
-        return kind(entry)
-    if not isinstance(entry, Mapping) or "key" not in entry:
-        raise DialectError(f"{where}: {entry!r} is neither a key nor a mapping with `key`")
-    unknown = sorted(set(entry) - {f.name for f in fields(kind)})
-    if unknown:
-        raise DialectError(f"{where}: {entry['key']}: unknown setting {unknown[0]!r}")
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in entry.items()})
+    return kind(entry) if isinstance(entry, str) and entry else _record(kind, where, entry, at)
 
 
-def read_dialect(table: Mapping[str, Any]) -> Dialect:
+def _record(kind: type[Any], where: str, entry: Any, at: Path) -> Any:
+    """A record of `kind` from a mapping, every value checked against the type of its field."""
+    known = {f.name: f for f in fields(kind)}
+    needed = [f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING]
+    if not isinstance(entry, Mapping) or not set(needed) <= set(entry):
+        raise DialectError(f"{where}: {entry!r} is no mapping with {', '.join(f'`{name}`' for name in needed)}", at)
+    values = {}
+    for name, value in entry.items():
+        if name not in known:
+            raise DialectError(f"{where}: unknown setting {name!r}", (*at, name))
+        values[name] = _typed(str(known[name].type), f"{where}: {name}", value, (*at, name))
+    return kind(**values)
+
+
+def _typed(kind: str, where: str, value: Any, at: Path) -> Any:
+    """A plain value as the type of a field asks for it; numbers and flags are texts where a text is asked for."""
+    if kind == "str" and isinstance(value, str | bool | int | float):
+        return _text(value)
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind == "tuple[str, ...]" and isinstance(value, list | tuple | str):
+        items = [value] if isinstance(value, str) else value
+        if all(isinstance(item, str | int | float) for item in items):
+            return tuple(_text(item) for item in items)
+    if kind.startswith("Mapping[str, str]") and isinstance(value, Mapping):
+        return {_text(key).lower(): _text(said) for key, said in value.items()}
+    wanted = {"str": "a text", "bool": "true or false", "float": "a number", "tuple[str, ...]": "a list of texts"}
+    raise DialectError(f"{where}: {wanted.get(kind, 'a mapping')} is needed, not {value!r}", at)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def read_dialect(table: Any) -> Dialect:
     """A dialect from plain data (a parsed YAML file). Raises DialectError naming the entry that is wrong."""
-    name = table.get("name")
+    name = table.get("name") if isinstance(table, Mapping) else None
     if not isinstance(name, str) or not name:
-        raise DialectError("a dialect needs a `name`")
-    unknown = sorted(set(table) - {f.name for f in fields(Dialect)})
-    if unknown:
-        raise DialectError(f"{name}: unknown setting {unknown[0]!r}")
-    marks = table.get("detect")
-    if not isinstance(marks, Mapping) or set(marks) - {f.name for f in fields(Detect)}:
-        raise DialectError(f"{name}: detect: give scopes, keys, prefixes or events")
-    rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items() if k != "detect"}
-    return Dialect(detect=Detect(**{k: tuple(v) for k, v in marks.items()}), **rest)
+        raise DialectError("a dialect is a mapping with a `name`")
+    known = {f.name: str(f.type) for f in fields(Dialect)}
+    for setting in table:
+        if setting not in known:
+            near = get_close_matches(str(setting), known, 1)
+            problem = f"{name}: unknown setting {setting!r}" + (f"; did you mean {near[0]}?" if near else "")
+            raise DialectError(problem, (setting,))
+    rest: dict[str, Any] = {}
+    for setting, value in table.items():
+        at, where = (setting,), f"{name}: {setting}"
+        if setting == "detect":
+            rest[setting] = _record(Detect, where, value, at)
+        elif setting == "turn":
+            rest[setting] = _turn(where, value)
+        elif setting in ("fields", "content"):
+            if not isinstance(value, Mapping):
+                raise DialectError(f"{where}: a mapping is needed, not {value!r}", at)
+            rest[setting] = value
+        elif setting == "messages":
+            rest[setting] = tuple(_listed(where, value, at))
+        else:
+            rest[setting] = _typed(known[setting], where, value, at)
+    marks = rest.get("detect")
+    if marks is None or not any(getattr(marks, f.name) for f in fields(Detect)):
+        raise DialectError(f"{name}: detect: give at least one of scopes, keys, prefixes, events", ("detect",))
+    return Dialect(**rest)
+
+
+def _turn(where: str, value: Any) -> Turn:
+    if not isinstance(value, Mapping) or set(value) - {"said", "tools"}:
+        raise DialectError(f"{where}: give said and tools", ("turn",))
+    said, tools = (_listed(f"{where}.{part}", value.get(part, ()), ("turn", part)) for part in ("said", "tools"))
+    return Turn(
+        said=tuple(_message(where, entry, ("turn", "said", i)) for i, entry in enumerate(said)),
+        tools=tuple(_record(ToolEvent, where, entry, ("turn", "tools", i)) for i, entry in enumerate(tools)),
+    )

@@ -106,6 +106,7 @@ def _prepared(settings: Settings) -> Iterator[Folding]:
 def _keep_house(folding: Folding) -> None:
     folding.trim_journal()
     folding.retain()
+    folding.refresh_dialects()
     folding.refresh_prices()
 
 

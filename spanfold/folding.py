@@ -46,6 +46,7 @@ from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
 from spanfold.exporter.retention import expired
 from spanfold.requests import Requests
+from spanfold.semconv import dialect_files
 from spanfold.semconv.turns import CallOfTurn
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
@@ -71,6 +72,8 @@ class Folding:
         self._reader = JournalReader(settings.data / "journal", self._keyring)
         self._reading = ThreadPoolExecutor(1)
         self._ahead: tuple[Position, Future[tuple[list[Entry], Position]]] | None = None
+        self._dialect_files = dialect_files.signature(settings.dialects_folder)
+        self._loaded = dialect_files.load_dialects(settings.dialects_folder)
         self._stored = StoredSpans(
             settings.data, lambda traces: self._pipeline.runs["spans"].hours(traces), self._without_damaged
         )
@@ -83,6 +86,7 @@ class Folding:
         self._pipeline = Pipeline(
             self._keyring, settings.content, self._redactor, runs, self._places, self._calls, self._set_aside,
             quiet_seconds=settings.quiet_seconds, noise=Noise(read_rules(settings.drop_spans)),
+            dialects=self._loaded.dialects,
         )  # fmt: skip
         self._redactors: dict[str, Redactor] = {}
         self._published: tuple[int, tuple[int, ...], str] = (-1, (), "")  # manifest, state copies, price book
@@ -260,6 +264,16 @@ class Folding:
         window = self._settings.journal_window_seconds, self._settings.journal_window_bytes
         trim(self._settings.data / "journal", Position(*self.lake.replay_from), *window)
 
+    def refresh_dialects(self) -> bool:
+        """Takes over changed dialect files; what comes from now on is read by them."""
+        folder = self._settings.dialects_folder
+        found = dialect_files.signature(folder)
+        if found == self._dialect_files:
+            return False
+        self._dialect_files, self._loaded = found, dialect_files.load_dialects(folder)
+        self._pipeline.dialects = self._loaded.dialects
+        return True
+
     def refresh_prices(self) -> bool:
         """Takes over changed prices: calls are priced when read, the rollups of what changed get the difference."""
         if not self._rollups_fit():  # the process ended in between, or an upgrade counts otherwise
@@ -431,6 +445,11 @@ class Folding:
             **self.requests.answered,
             "counters": dict(manifest.counters),
             "files": len(manifest.files),
+            "dialects": {
+                "own": dict(self._loaded.own),
+                "switched_off": list(self._loaded.switched_off),
+                "refused": [str(refusal) for refusal in self._loaded.refused],
+            },
             "dead_letters": len(self._dead.list()),
             "idle": idle,
         }

@@ -115,6 +115,9 @@ class Settings:
             lambda value: value in ("encrypted", "plain", "none"),
         ),
     )
+    dialects: str | None = field(
+        default=None, metadata=_about("folder of YAML files that add or override dialects; unset: DATA/dialects")
+    )
     redaction_enabled: bool = field(
         default=True, metadata=_about("replace e-mail addresses, card numbers, keys and the like before storing")
     )
@@ -151,6 +154,10 @@ class Settings:
     retention_days: int | None = field(
         default=None, metadata=_about("drop days older than this; unset keeps all", _positive)
     )
+
+    @property
+    def dialects_folder(self) -> Path:
+        return Path(self.dialects) if self.dialects else self.data / "dialects"
 
 
 def _kind(hint: Any) -> type:

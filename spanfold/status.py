@@ -80,6 +80,8 @@ def _errors(collector: dict[str, Any], folder: dict[str, Any], up: dict[str, Any
     errors: dict[str, Any] = {}
     if collector.get("problem"):
         errors["collect"] = {"count": 1, "last": collector["problem"]}
+    if refused := folder.get("dialects", {}).get("refused"):
+        errors["dialects"] = {"count": len(refused), "last": f"left out: {'; '.join(refused)}"}
     if folder.get("dead_letters"):
         errors["fold"] = {"count": folder["dead_letters"], "last": "records set aside; see dead-letters/"}
     for name, child in (up.get("children") or {}).items():

@@ -29,6 +29,7 @@ VERBS = {
     "compact": "spanfold.cli.run:compact",
     "init": "spanfold.cli.run:init",
     "demo": "spanfold.cli.demo:demo",
+    "dialects": "spanfold.cli.dialects:dialects",
     "stats": "spanfold.cli.read:stats",
     "tail": "spanfold.cli.read:tail",
     "show": "spanfold.cli.read:show",
