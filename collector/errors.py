@@ -40,3 +40,7 @@ class JournalUnavailable(JournalError):
 
 class TlsUnusable(CollectorError):
     """A certificate or key for TLS cannot be used."""
+
+
+class NoSuchLetter(CollectorError):
+    """There is no such dead letter: `spanfold dead list` shows them."""

@@ -210,7 +210,7 @@ def backlog(directory: Path, position: Position) -> Backlog:
     for number in (n for n in numbers if n >= position.segment):
         for header in _headers(segment_path(directory, number), position.offset if number == position.segment else 0):
             found.items[header.signal] += header.items
-            found.requests[header.signal] += 1
+            found.requests[header.signal] += 1 if header.items else 0  # a replayed record was counted when it came
             found.bytes += header.frame_bytes
             found.oldest_ns = found.oldest_ns or header.received_ns
     return found

@@ -16,16 +16,18 @@ from typing import Any
 
 from spanfold.collector.cors import Cors
 from spanfold.collector.counters import Counters
+from spanfold.collector.errors import CollectorError
 from spanfold.collector.grpc_edge import GrpcEdge
 from spanfold.collector.http_edge import HttpEdge, OtlpApp
 from spanfold.collector.journal import SEGMENT_BYTES, Journal, JournalRecord, Position
 from spanfold.collector.journal_reader import backlog
 from spanfold.collector.limits import Limits
 from spanfold.collector.requests import Intake
-from spanfold.collector.segments import JournalKeys, segment_numbers
+from spanfold.collector.segments import segment_numbers
 from spanfold.collector.senders import Rates, Senders
 from spanfold.collector.signals import ALL
 from spanfold.collector.tls import Tls
+from spanfold.exporter.keys import Keyring
 
 STATUS_SECONDS = 0.5
 GRACE_SECONDS = 5.0
@@ -54,12 +56,13 @@ class CollectorOptions:
 class Collector:
     """A running collector. `stop` gives back ports, lock and preallocated space."""
 
-    def __init__(self, options: CollectorOptions, keys: JournalKeys) -> None:
+    def __init__(self, options: CollectorOptions, keys: Keyring) -> None:
         """Listens when this returns. Raises LockHeld, PortTaken, TlsUnusable."""
-        self._options = options
+        self._options, self._keys = options, keys
         self._status_path = options.data / "run" / "collector.json"
         self._started_ns = time.time_ns()
         saved = _read_status(self._status_path)
+        self._replayed: dict[str, Any] = saved.get("replayed", {})
         self.counters = Counters(tuple(signal.name for signal in ALL), saved.get("signals"))
         self.journal = Journal(
             options.data / "journal", keys, max_bytes=options.journal_max_bytes, floor_bytes=options.disk_floor_bytes,
@@ -98,6 +101,23 @@ class Collector:
             return
         self._written = status
 
+    def replay_if_asked(self) -> None:
+        """Answers `spanfold dead replay`: takes the records of `run/replay` into the journal again."""
+        request = _read_status(self._options.data / "run" / "replay")
+        if not request or request["token"] == self._replayed.get("token"):
+            return
+        from spanfold.collector.dead_letters import DeadLetters  # hardly ever needed
+
+        count, problem = 0, None
+        letters = DeadLetters(self._options.data, self._keys)
+        for name in request["names"]:
+            try:
+                count += letters.replay(self.journal, [name])
+            except Exception as error:
+                problem = f"{name}: {error if isinstance(error, CollectorError) else type(error).__name__}"
+        self._replayed = {"token": request["token"], "count": count, "problem": problem}
+        self.write_status()
+
     def stop(self) -> None:
         """Takes no more requests, answers those in flight, closes the journal."""
         self._state = "stopped"
@@ -114,11 +134,11 @@ class Collector:
             "grpc_port": self.grpc_port, "http_port": self.http_port, "tls": self._options.tls is not None,
             "auth": self._options.senders is not None, "problem": problem, "signals": signals,
             "state": "refusing" if problem and self._state == "accepting" else self._state,
-            "journal": list(position), "journal_bytes": self.journal.size,
+            "replayed": self._replayed, "journal": list(position), "journal_bytes": self.journal.size,
         }  # fmt: skip
 
     def _count(self, record: JournalRecord) -> None:
-        self.counters.add(record.signal, "accepted", record.items)
+        self.counters.add(record.signal, "accepted", record.items, requests=1 if record.items else 0)
 
     def _count_since(self, position: list[int] | None) -> None:
         """Counts what was acknowledged after the last status was written, when the process before this was killed."""
@@ -129,7 +149,7 @@ class Collector:
 
 
 def run(
-    options: CollectorOptions, keys: JournalKeys, stop: threading.Event, on_listening: Callable[[Collector], None]
+    options: CollectorOptions, keys: Keyring, stop: threading.Event, on_listening: Callable[[Collector], None]
 ) -> None:
     """Collects until `stop` is set."""
     _reuse_memory()
@@ -137,6 +157,7 @@ def run(
     collector = Collector(options, keys)
     on_listening(collector)
     while not stop.wait(STATUS_SECONDS):
+        collector.replay_if_asked()
         collector.write_status()
     collector.stop()
 

@@ -29,7 +29,7 @@ def flush(settings: Settings, timeout: float) -> None:
         if done == request["token"]:
             return
         if _token(path) in (None, done):  # the flush before ours had its turn
-            _ask(path, request)
+            ask(path, request)
         time.sleep(_POLL_SECONDS)
     raise NotFlushed(f"not everything was in the snapshot after {timeout:g} s: spanfold status shows how far it is")
 
@@ -43,7 +43,7 @@ def compact(settings: Settings, timeout: float) -> None:
         if _nobody_folds(settings.data) and _compact_here(settings):
             return
         if not asked:
-            _ask(settings.data / "run" / "compact", {"token": token})
+            ask(settings.data / "run" / "compact", {"token": token})
             asked = True
         if read_run_file(settings.data, "folder").get("compacted") == token:
             return
@@ -78,7 +78,8 @@ def _compact_here(settings: Settings) -> bool:
     return True
 
 
-def _ask(path: Path, request: dict[str, object]) -> None:
+def ask(path: Path, request: dict[str, object]) -> None:
+    """Leaves a request where a running part looks for it."""
     temporary = path.with_name(f"{path.name}.{request['token']}")
     temporary.write_text(json.dumps(request))
     temporary.rename(path)

@@ -450,7 +450,7 @@ class Folding:
                 "switched_off": list(self._loaded.switched_off),
                 "refused": [str(refusal) for refusal in self._loaded.refused],
             },
-            "dead_letters": len(self._dead.list()),
+            "dead_letters": len(self._dead.names()),
             "idle": idle,
         }
         write_durably(self._settings.data / "run" / "folder.json", json.dumps(status).encode(), sync_directory=False)

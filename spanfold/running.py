@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from spanfold.collector.lock import FileLock
+from spanfold.error_hook import load_hook, watching
 from spanfold.errors import ChildFailed
 from spanfold.settings import Settings
 from spanfold.status import read_run_file
@@ -25,8 +26,9 @@ def run_all(settings: Settings, *, demo: bool, tell: Callable[[str], None]) -> b
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
         try:
-            _start_all(settings, supervisor, tell, demo=demo)
-            supervisor.run()
+            with watching(settings.data, load_hook(settings.error_hook)):
+                _start_all(settings, supervisor, tell, demo=demo)
+                supervisor.run()
         finally:
             clean = supervisor.end()
         return clean

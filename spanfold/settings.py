@@ -108,6 +108,15 @@ class Settings:
         default=None, metadata=_about("bytes (decompressed) that each API key may send; unset: any number", _positive)
     )
 
+    error_hook: str = field(
+        default="log",
+        metadata=_about(
+            "who hears of problems: log (stderr of `up`) | https://... (JSON is posted there) | module:function "
+            "(problem, context)",
+            lambda value: value == "log" or value.startswith(("https://", "http://")) or ":" in value,
+        ),
+    )
+
     content: str = field(
         default="encrypted",
         metadata=_about(

@@ -1,7 +1,8 @@
 """What is going on in a data directory, from its journal and the small files its processes leave in `run/`.
 
 Changes nothing and needs no key. `accepted` counts items (spans, log records, data points) that are durable in the
-journal; `folded` counts those of them that the lake has taken in, duplicates included.
+journal; `offered` = accepted + rejected (for good) + refused (for now); `folded` counts the accepted ones that the lake
+has taken in, duplicates included.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def gather(data: Path) -> dict[str, Any]:
     totals["accepted"] += sum(fresh.items.values())
     age = (time.time_ns() - waiting.oldest_ns) / 1e9 if waiting.oldest_ns is not None else 0.0
     return {
+        "offered": sum(totals.values()),
         **totals,
         "journaled": totals["accepted"],
         "folded": max(0, totals["accepted"] - sum(waiting.items.values())),
@@ -37,10 +39,16 @@ def gather(data: Path) -> dict[str, Any]:
         "snapshot_age_seconds": _snapshot_age(data),
         "signals": signals,
         "processes": _processes(collector, folder, up),
-        "errors": _errors(collector, folder, up) | _disk_error(data),
+        "errors": problems(data),
+        "dead_letters": folder.get("dead_letters", 0),
         "damaged": pieces(data),
         "counters": folder.get("counters", {}),
     }
+
+
+def problems(data: Path) -> dict[str, dict[str, Any]]:
+    """Stage -> how often and what, of the stages with something wrong now. Cheap."""
+    return _errors(*(read_run_file(data, name) for name in ("collector", "folder", "up"))) | _disk_error(data)
 
 
 def read_run_file(data: Path, name: str) -> dict[str, Any]:
@@ -83,7 +91,7 @@ def _errors(collector: dict[str, Any], folder: dict[str, Any], up: dict[str, Any
     if refused := folder.get("dialects", {}).get("refused"):
         errors["dialects"] = {"count": len(refused), "last": f"left out: {'; '.join(refused)}"}
     if folder.get("dead_letters"):
-        errors["fold"] = {"count": folder["dead_letters"], "last": "records set aside; see dead-letters/"}
+        errors["fold"] = {"count": folder["dead_letters"], "last": "records set aside; spanfold dead list"}
     for name, child in (up.get("children") or {}).items():
         if child["state"] in ("backing off", "failed"):
             errors[f"process {name}"] = {"count": child["restarts"], "last": f"ended with {child['last_exit']}"}

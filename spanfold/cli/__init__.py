@@ -28,6 +28,7 @@ VERBS = {
     "flush": "spanfold.cli.run:flush",
     "compact": "spanfold.cli.run:compact",
     "init": "spanfold.cli.run:init",
+    "dead": "spanfold.cli.dead:dead",
     "demo": "spanfold.cli.demo:demo",
     "dialects": "spanfold.cli.dialects:dialects",
     "stats": "spanfold.cli.read:stats",

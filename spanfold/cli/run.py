@@ -99,7 +99,7 @@ def status(settings: Settings, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(gathered, indent=2))
         return
-    for name in ("accepted", "rejected", "refused", "journaled", "folded"):
+    for name in ("offered", "accepted", "rejected", "refused", "journaled", "folded"):
         click.echo(f"{name:<12} {gathered[name]:>14,}")
     lag, age = gathered["lag"], gathered["snapshot_age_seconds"]
     click.echo(f"{'lag':<12} {lag['items']:>14,} items, {lag['bytes']:,} bytes, {lag['seconds']:.1f} s")

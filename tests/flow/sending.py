@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from spanfold.collector.dead_letters import DeadLetters
 from spanfold.collector.journal import Journal
 from spanfold.collector.segments import JournalRecord
 from spanfold.exporter.keys import Keyring
@@ -131,6 +132,13 @@ class Product:
     def send(self, *bodies: bytes, signal: str = "traces", tenant: str = "default") -> None:
         for body in bodies:
             self._journal.append(JournalRecord(signal, tenant, None, time.time_ns(), body))
+
+    def append(self, record: JournalRecord) -> None:
+        self._journal.append(record)
+
+    def replay(self, letters: DeadLetters, names: list[str]) -> int:
+        """What the collector does when it is asked to."""
+        return letters.replay(self._journal, names)
 
     def fold(self) -> None:
         """Folds what was sent, and what log content waits, into a published snapshot."""

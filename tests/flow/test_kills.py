@@ -272,7 +272,7 @@ def test_poison_is_set_aside_and_everything_else_goes_on(
         with duckdb.connect(str(product.data / "spanfold.duckdb"), read_only=True) as connection:
             stored = connection.execute("SELECT trace_id, count(*) FROM calls GROUP BY 1 ORDER BY 1").fetchall()
     assert stored == [(f"{trace:032x}", count) for trace, count in ((1, before), (3, after), (4, 1)) if count]
-    assert status["errors"]["fold"] == {"count": 1, "last": "records set aside; see dead-letters/"}
+    assert status["errors"]["fold"] == {"count": 1, "last": "records set aside; spanfold dead list"}
     assert status["processes"]["fold"]["restarts"] == restarts
     (letter,) = (json.loads(path.read_text()) for path in (product.data / "dead-letters").glob("*.json"))
     assert letter["error"] == (
