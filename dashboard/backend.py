@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from spanfold.analytics.explaining import DIALECTS, Dialects
 from spanfold.analytics.queries import Reader
 from spanfold.state.access import ANY_TENANT, REVIEW, Caller, local_caller
 from spanfold.state.reviews import Reviews
@@ -47,6 +48,7 @@ class Backend:
     listening: Callable[[], tuple[str, str]]  # where OTLP is taken: gRPC, HTTP; host:port
     status: Callable[[], Mapping[str, Any]]  # what `spanfold status --json` says
     now: Callable[[], dt.datetime] = field(default=utc_now)
+    dialects: Callable[[], Dialects] = field(default=lambda: DIALECTS)  # the tables in force
     gate: SessionGate | None = None  # None: nobody signs in
     caller: Caller = field(default_factory=lambda: local_caller("local"))
     tenants: frozenset[str] | None = None  # that are seen here; None = all

@@ -10,12 +10,12 @@ from typing import Any
 import streamlit as st
 
 from spanfold.analytics.errors import KeyMissing
-from spanfold.dashboard import answers, formatting, grids, reads, span_tree, transcripts
+from spanfold.dashboard import answers, formatting, grids, reads, span_explained, span_tree, transcripts
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
 
 Row = Mapping[str, Any]
-TABS = ("Messages", "Tools", "Attributes", "Events", "Cost", "Raw")
+TABS = ("Messages", "Tools", "Attributes", "Events", "Cost", "Raw", "Explain")
 
 
 def draw(span_id: str, trace_id: str, tree: Mapping[str, Sequence[Any]], zone: str) -> None:
@@ -30,7 +30,7 @@ def draw(span_id: str, trace_id: str, tree: Mapping[str, Sequence[Any]], zone: s
     _failure(record)
     first = "Messages" if record["contexts"] or record["closed"] else "Attributes"
     tabs = st.tabs(list(TABS), key=f"span-tab-{first}", default=first, on_change="rerun")
-    drawn = (_messages, _tools, _attributes, _events, _cost, _raw)
+    drawn = (_messages, _tools, _attributes, _events, _cost, _raw, span_explained.draw)
     for tab, draw_tab in zip(tabs, drawn, strict=True):
         if tab.open:
             with tab:

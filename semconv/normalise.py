@@ -86,9 +86,16 @@ class _Spans:
         return column.array()
 
 
-def normalise_spans(batch: SpanBatch, dialects: Dialects = DIALECTS, *, hash_key: HashKey | None = None) -> Normalised:
-    """Reads what the spans of a batch mean. `hash_key(tenant)` keys the prompt fingerprint."""
-    spans = _opened(batch, dialects)
+def normalise_spans(
+    batch: SpanBatch,
+    dialects: Dialects = DIALECTS,
+    *,
+    hash_key: HashKey | None = None,
+    filler: Callable[..., Filler] = Filler,
+) -> Normalised:
+    """Reads what the spans of a batch mean. `hash_key(tenant)` keys the prompt fingerprint; `filler` may be one that
+    remembers which rule filled what (semconv/explain.py)."""
+    spans = _opened(batch, dialects, filler)
     _fill_fields(spans)
     _fill_from_origins(spans)
     content_keys, unparsed = _read_content(spans)
@@ -109,7 +116,7 @@ def normalise_facts(batch: SpanBatch, dialects: Dialects = DIALECTS) -> dict[str
     return _dimensions(spans) | _usage(spans) | _answers(spans)
 
 
-def _opened(batch: SpanBatch, dialects: Dialects) -> _Spans:
+def _opened(batch: SpanBatch, dialects: Dialects, filler: Callable[..., Filler] = Filler) -> _Spans:
     origin = batch.columns["origin"].to_numpy()
     names = batch.columns["name"].combine_chunks().dictionary_encode()
     scopes = pa.array([item.scope_name for item in batch.origins], pa.string())
@@ -121,7 +128,7 @@ def _opened(batch: SpanBatch, dialects: Dialects) -> _Spans:
     return _Spans(
         batch,
         dialects,
-        Filler(batch.attributes, batch.columns["start_ns"].to_numpy(), pseudo, found),
+        filler(batch.attributes, batch.columns["start_ns"].to_numpy(), pseudo, found),
         origin,
         found,
         masks,

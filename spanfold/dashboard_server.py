@@ -96,6 +96,7 @@ def open_backend(settings: Settings, access: Access | None = None) -> Backend:
     from spanfold.exporter.errors import KeyMissing
     from spanfold.exporter.keys import Keyring
     from spanfold.reading import comment_sealer
+    from spanfold.semconv.dialect_files import load_dialects
     from spanfold.state.store import StateStore
     from spanfold.status import gather
 
@@ -114,6 +115,7 @@ def open_backend(settings: Settings, access: Access | None = None) -> Backend:
         reviewer=operating_user(),
         listening=partial(_listening, settings),
         status=partial(gather, settings.data),
+        dialects=lambda: load_dialects(settings.dialects_folder).dialects,
     )
 
 

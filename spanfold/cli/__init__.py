@@ -34,6 +34,7 @@ VERBS = {
     "stats": "spanfold.cli.read:stats",
     "tail": "spanfold.cli.read:tail",
     "show": "spanfold.cli.read:show",
+    "explain-span": "spanfold.cli.explain:explain_span",
     "sql": "spanfold.cli.read:sql",
     "export": "spanfold.cli.read:export",
     "deploys": "spanfold.cli.control:deploys",
