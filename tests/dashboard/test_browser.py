@@ -268,7 +268,7 @@ def test_words_stay_words(page: Page, address: str) -> None:
         visit(page, f"{address}/{path}")
     visit(page, f"{address}/trace?trace={trace}")
     expect(page.get_by_text("<script>fetch(", exact=False).first).to_be_visible()
-    for tab in ("Tools", "Attributes", "Events", "Cost", "Raw", "Messages"):
+    for tab in ("Tools", "Attributes", "Events", "Cost", "Raw", "Explain", "Messages"):
         page.get_by_role("tab", name=tab, exact=True).click()
         time.sleep(0.5)
     assert page.locator("img[onerror], a[href^='javascript:']").count() == 0

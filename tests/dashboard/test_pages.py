@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 import streamlit as st
+from streamlit.testing.v1 import AppTest
 
 from spanfold.analytics.queries import Reader
 from spanfold.dashboard import backend, grids, states, transcripts
@@ -349,3 +350,27 @@ def test_sql_of_every_table_runs_elsewhere(house: Backend, monkeypatch: pytest.M
             text = house.reader.as_sql(name, **params)
             ours = house.reader.query(name, **params).to_pylist()
             assert stock.sql(text).to_arrow_table().to_pylist() == ours, name
+
+
+def test_a_span_explains_its_columns(house: Backend) -> None:
+    """The tab Explain of a span names for each column the attribute and the rule that filled it."""
+    trace = story.hex_trace(story.AGENT)
+    spans = house.reader.rows("trace_spans", trace_id=trace)
+    call = next(row for row in spans if row["operation"] == "chat")
+
+    def page() -> None:
+        import streamlit as st
+
+        from spanfold.dashboard import span_explained
+        from spanfold.dashboard.backend import backend
+
+        found = backend().reader.span(st.query_params["span"], trace_id=st.query_params["trace"])
+        span_explained.draw({**(found or {}), "closed": False}, "UTC")
+
+    app = AppTest.from_function(page)
+    app.query_params["trace"], app.query_params["span"] = trace, call["span_id"]
+    app.run()
+    assert not app.exception
+    rule = next(cell for cell, name in zip(cells(app, "Column", "Rule"), cells(app, "Column", "Column"), strict=True)
+                if name["t"] == "operation")  # fmt: skip
+    assert shown(rule).startswith("otel-new: fields.operation")
