@@ -34,7 +34,7 @@ def call_records(
             kept = connection.table("calls").filter(where or "true")  # parsed as one expression
             batches = kept.order("start_time, trace_id, span_id").to_arrow_reader(BATCH)
         except duckdb.Error as error:
-            raise QueryRefused(str(error)) from error
+            raise QueryRefused(str(error).replace(str(data.resolve()), "…")) from error
         for batch in batches:
             rows: list[Row] = batch.to_pylist()
             if content:

@@ -28,7 +28,7 @@ def run(snapshot: Path, data: Path, text: str, *, limit: int | None = None, seco
         except duckdb.InterruptException as error:
             raise QueryRefused(f"the query ran longer than {seconds:g} s: narrow its range") from error
         except duckdb.Error as error:
-            raise QueryRefused(str(error)) from error
+            raise QueryRefused(str(error).replace(str(data.resolve()), "…")) from error
         finally:
             timer.cancel()
 

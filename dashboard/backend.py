@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from spanfold.analytics.explaining import DIALECTS, Dialects
 from spanfold.analytics.queries import Reader
-from spanfold.state.access import ANY_TENANT, REVIEW, Caller, local_caller
+from spanfold.state.access import ADMIN, ANY_TENANT, REVIEW, AccessRefused, Caller, local_caller
 from spanfold.state.reviews import Reviews
 from spanfold.state.store import StateStore, TenantState
 
@@ -71,6 +71,11 @@ class Backend:
             return self.state.reviews
         return self.state.reviews.within(frozenset(name for name in self.tenants if self.may(REVIEW, name)))
 
+    @property
+    def administers(self) -> bool:
+        """May the caller change who may do what? Only who sees all tenants: users and keys belong to no one of them."""
+        return self.tenants is None and self.may(ADMIN)
+
     def may(self, action: str, tenant: str = ANY_TENANT) -> bool:
         """May the caller do this, in this tenant or (without one) in some tenant that is seen here?"""
         if self.gate is None:
@@ -108,3 +113,11 @@ def installed() -> Backend:
 def backend() -> Backend:
     """The installed backend as the running session may see it."""
     return installed().of_session()
+
+
+def administration() -> Backend:
+    """The backend for what only administrators see and change. Raises AccessRefused for anybody else."""
+    house = backend()
+    if not house.administers:
+        raise AccessRefused(f"{house.caller.name} may not administer: that needs the role admin in all tenants")
+    return house

@@ -61,6 +61,8 @@ def navigation() -> Any:
     groups: dict[str, list[Any]] = {}
     for group, pages in _GROUPS.items():
         groups[group] = [_page(name, title, icon, default=name == "overview") for name, title, icon in pages]
+    if backend().administers:
+        groups["Operate"].append(_page("access", "Access", "admin_panel_settings"))
     groups["Explore"] += [_page(name, title, icon, visibility="hidden") for name, title, icon in _HIDDEN]
     return st.navigation(groups)
 

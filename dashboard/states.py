@@ -124,6 +124,8 @@ def guarded(page: Callable[[], None]) -> None:
         page()
     except (RerunException, StopException):
         raise
+    except AccessRefused as error:
+        refused(error)
     except Exception as error:
         error_card(error)
 

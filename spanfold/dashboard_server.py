@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spanfold.gate import COOKIE
@@ -21,6 +22,7 @@ from spanfold.state.access import ANY_TENANT, CONTENT, READ, Caller
 if TYPE_CHECKING:
     from spanfold.access import Access
     from spanfold.analytics.queries import Reader
+    from spanfold.api_operations import House
     from spanfold.dashboard.backend import Backend
     from spanfold.settings import Settings
 
@@ -128,16 +130,25 @@ def run(settings: Settings) -> None:
     from spanfold.api_operations import House
     from spanfold.dashboard import backend, theme
     from spanfold.gate import Gate
-    from spanfold.sign_in import SignIn
 
     house = House(settings)
     backend.install(open_backend(settings, house.access))
-    routes = [*api_routes(house), *SignIn(settings, house.access, lambda: house.state).routes()]
+    routes = [*api_routes(house), *sign_in_routes(settings, house)]
     gate = Middleware(Gate, access=house.access, settings=settings)
     app = st.App(
         APP, routes=routes, middleware=[Middleware(SecurityHeaders), gate], lifespan=_lifespan, on_script_error=_show
     )  # fmt: skip
     app.run(config=theme.server_options(settings.host, settings.dashboard_port, sorted(own_names(settings))))
+
+
+def sign_in_routes(settings: Settings, house: House) -> list[Route]:
+    """Sign-in by password and, where one is set, at a provider."""
+    from spanfold.oidc import Provider
+    from spanfold.sign_in import SignIn
+
+    sign_in = SignIn(settings, house.access, lambda: house.state)
+    provider = Provider(settings, sign_in, lambda: house.state).routes() if settings.oidc_issuer else []
+    return [*sign_in.routes(), *provider]
 
 
 @asynccontextmanager

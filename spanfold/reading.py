@@ -49,6 +49,12 @@ def open_state(data: Path) -> StateStore:
     return StateStore.open(data, sealer=comment_sealer(keyring) if keyring else None)
 
 
+def note_reading(data: Path, area: str, subject: str, **details: Any) -> None:
+    """Write into the audit log what the person at this terminal reads, before it is given out."""
+    with StateStore.open(data) as state:
+        state.audit.note(operating_user(), area, "read", subject, {"via": "cli"} | details)
+
+
 def operating_user() -> str:
     """The user that runs this process, for the audit log; `local` in a container without a user table."""
     try:

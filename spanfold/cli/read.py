@@ -41,13 +41,14 @@ def export(settings: Settings, form: str, content: bool, where: str | None, outp
     """Write call records, one a line or row, in order of time."""
     from spanfold import exports
     from spanfold.cli.output import progress
-    from spanfold.reading import check_condition, open_reader
+    from spanfold.reading import check_condition, note_reading, open_reader
 
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise click.UsageError("Parquet is not text: give a file with -o, or pipe it")
     reader = open_reader(settings.data, content=content)
     if where is not None:
         check_condition(settings.data, where)
+    note_reading(settings.data, "export", f"calls{' with content' if content else ''} as {form}", where=where)
     with _sink(output) as sink, progress("exporting calls") as advance:
         count = exports.export_calls(reader, form, sink, where=where, content=content, progress=advance)
     if output is not None:
@@ -64,7 +65,7 @@ def show(settings: Settings, id_: str, content: bool, as_json: bool) -> None:
     from spanfold.cli.output import print_json
     from spanfold.cli.show_text import print_span, print_trace
     from spanfold.exporter.errors import KeyMissing
-    from spanfold.reading import open_reader
+    from spanfold.reading import note_reading, open_reader
     from spanfold.shown import span_document, trace_document
 
     wanted = id_.strip().lower()
@@ -74,6 +75,8 @@ def show(settings: Settings, id_: str, content: bool, as_json: bool) -> None:
     view = open_reader(settings.data, content=content).view()
     try:
         document = read(view, wanted, content=content)
+        if content and document is not None:
+            note_reading(settings.data, "content", f"{'trace' if len(wanted) == 32 else 'span'} {wanted}")
     except KeyMissing:
         print("content is encrypted and its key is not here: shown without it", file=sys.stderr)
         document = read(view, wanted, content=False)
@@ -101,7 +104,7 @@ def sql(
     """Run one SELECT on the published views (`SHOW TABLES` lists them); - reads it from standard input."""
     from spanfold import exports
     from spanfold.query_client import Limits
-    from spanfold.reading import NoDataDirectory, run_sql
+    from spanfold.reading import NoDataDirectory, note_reading, run_sql
 
     if as_json and as_csv:
         raise click.UsageError("--json or --csv, not both")
@@ -109,7 +112,11 @@ def sql(
         raise NoDataDirectory
     text = sys.stdin.read() if query == "-" else query
     limits = Limits(rows=rows, seconds=seconds, memory_bytes=memory << 20)
-    with run_sql(settings.data, text, content=content, limits=limits) as running:
+
+    def first_words() -> None:
+        note_reading(settings.data, "content", f"sql {text}")
+
+    with run_sql(settings.data, text, content=content, limits=limits, first_words=first_words) as running:
         schema = exports.distinct_names(running.schema)
         batches = (batch.rename_columns(schema.names) for batch in running.batches())
         _print_rows(batches, schema, "json" if as_json else "csv" if as_csv else "table")

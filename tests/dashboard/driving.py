@@ -41,12 +41,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(data: Path, log: Path) -> Iterator[str]:
+def serving(data: Path, log: Path, **environ: str) -> Iterator[str]:
     """`spanfold dashboard` on a free port; its address. Ended by its own id."""
     port = free_port()
     command = [sys.executable, "-m", "spanfold.cli", "dashboard", "--data", str(data), "--dashboard-port", str(port)]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"TZ": "UTC"})
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"TZ": "UTC"} | environ
+        )
         try:
             _wait_until_healthy(port, process, log)
             yield f"http://127.0.0.1:{port}"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from spanfold.analytics.prices import PriceBook
+from spanfold.analytics.snapshot import publish
 from spanfold.cli import cli
 from spanfold.errors import SpanfoldError
+from spanfold.exporter.manifest import read_current
 
 
 def run(data: Path, *arguments: str, given: str | None = None) -> Result:
@@ -81,3 +86,23 @@ def test_verify_names_the_broken_line(tmp_path: Path) -> None:
 def test_usage_errors(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """What is missing is a usage error (exit 2)."""
     assert run(tmp_path, *arguments).exit_code == 2
+
+
+def test_reading_content_at_the_terminal_is_in_the_log(filled: Path, tmp_path: Path) -> None:
+    """[90] `show` and `sql` write down content that they give out, exports always; numbers alone are not noted."""
+    data = tmp_path / "data"
+    subprocess.run(["cp", "-r", str(filled), str(data)], check=True)
+    shutil.rmtree(data / "snapshots")
+    publish(data, read_current(data), PriceBook.load(), {})
+    before = len(shown(data, "audit", "list"))
+    for arguments in (
+        ("show", f"{11:016x}"), ("show", f"{11:016x}", "--no-content"), ("export",), ("export", "--content"),
+        ("sql", "SELECT count(*) FROM messages"), ("sql", "SELECT max(content) FROM messages"), ("stats",),
+    ):  # fmt: skip
+        assert run(data, *arguments).exit_code == 0, arguments
+    lines = shown(data, "audit", "list")
+    told = [(line["area"], line["subject"]) for line in lines[: len(lines) - before]]
+    assert told == [
+        ("content", "sql SELECT max(content) FROM messages"), ("export", "calls with content as ndjson"),
+        ("export", "calls as ndjson"), ("content", f"span {11:016x}"),
+    ]  # fmt: skip

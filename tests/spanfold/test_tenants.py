@@ -18,57 +18,17 @@ from spanfold.exporter.keys import Keyring
 from spanfold.query_client import QueryRefused
 from spanfold.reading import run_sql
 from spanfold.settings import Settings
-from spanfold.state.deploys import Deploy
 from spanfold.state.store import StateStore
 from spanfold.state.targets import Target
-from tests.flow.sending import NOON, SECOND, chat, logs, product, span, traces
-from tests.spanfold import webbing
-
-MINE, THEIRS = "acme", "rival"
-CANARY = "rival-canary-4471"  # in every text of the other tenant
-MY_TRACE, THEIR_TRACE = f"{1:032x}", f"{2:032x}"
-SHARED = "The same words of both."
-
-
-def message(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "parts": [{"type": "text", "content": text}]}
-
-
-def sent(trace: int, mark: str) -> list[bytes]:
-    root = span(trace, 10 * trace, name=f"root {mark}", note="x" * 300 + mark, user__id=f"user-{mark}")
-    call = chat(
-        trace, 10 * trace + 1, 10 * trace, model=f"ft:{mark}", session__id=f"s-{mark}", start=NOON + trace * SECOND,
-        history=[message("user", SHARED), message("assistant", mark), message("user", f"go on {mark}")],
-        answer=[message("assistant", f"answer {mark}")], spanfold__project=f"p-{mark}", spanfold__key=f"k-{mark}",
-    )  # fmt: skip
-    call.status.code = 2
-    call.status.message = f"failed {mark}"
-    return [traces([root, call], service=f"service-{mark}")]
+from tests.spanfold import two_tenants, webbing
+from tests.spanfold.two_tenants import CANARY, MINE, MY_TRACE, SHARED, THEIR_TRACE, THEIRS
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("tenants") / "data"
-    with product(data) as running:
-        running.send(*sent(1, "mine"), tenant=MINE)
-        running.send(*sent(2, CANARY), tenant=THEIRS)
-        for number, (tenant, mark) in enumerate(((MINE, "mine"), (THEIRS, CANARY)), 1):
-            running.send(logs([(number, 10 * number, mark, {"a": mark})], service=mark), signal="logs", tenant=tenant)
-        with StateStore.open(data) as state:
-            for tenant, trace, mark in ((MINE, MY_TRACE, "mine"), (THEIRS, THEIR_TRACE, CANARY)):
-                state.reviews.decide([Target.trace(trace, tenant=tenant)], "flagged", who=mark, batch_id=f"b-{tenant}")
-                state.deploys.add([Deploy(tenant=tenant, title=mark, commit_sha="abcd", completed_at=when())], who="ci")
-            for name, roles in (("reader", ["read"]), ("reviewer", ["review"]), ("exporter", ["export"])):
-                state.users.add(name, roles, tenants=[MINE], who="test")
-            state.users.add("boss", ["admin"], who="test")
-        running.fold()
+    two_tenants.fill(data)
     return data
-
-
-def when() -> Any:
-    import datetime as dt
-
-    return dt.datetime(2025, 11, 20, 11, tzinfo=dt.UTC)
 
 
 @pytest.fixture(scope="module")
