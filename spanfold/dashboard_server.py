@@ -90,9 +90,9 @@ class SessionGate:
         return self._access.allows(caller, action, tenant, "dashboard")
 
 
-def open_backend(settings: Settings, access: Access | None = None) -> Backend:
+def open_backend(settings: Settings, house: House | None = None) -> Backend:
     """What the pages read and write, of one data directory. Without its keys everything but content is shown; with
-    `access` each session sees what its caller may."""
+    `house` each session sees what its caller may, and the control plane is that of the API."""
     from spanfold.analytics.queries import Reader
     from spanfold.dashboard.backend import Backend
     from spanfold.exporter.errors import KeyMissing
@@ -109,11 +109,14 @@ def open_backend(settings: Settings, access: Access | None = None) -> Backend:
         print(f"content stays closed: {error}", file=sys.stderr, flush=True)
         keyring = None
     reader = Reader(settings.data, keyring)
+    sealer = comment_sealer(keyring) if keyring else None
     return Backend(
         data=settings.data,
         reader=reader,
-        gate=SessionGate(access, reader) if access and access.asks_for_login else None,
-        state=StateStore.open(settings.data, sealer=comment_sealer(keyring) if keyring else None),
+        gate=SessionGate(house.access, reader) if house and house.access.asks_for_login else None,
+        state=house.state
+        if house
+        else StateStore.open(settings.data, sealer=comment_sealer(keyring) if keyring else None),
         reviewer=operating_user(),
         listening=partial(_listening, settings),
         status=partial(gather, settings.data),
@@ -132,7 +135,7 @@ def run(settings: Settings) -> None:
     from spanfold.gate import Gate
 
     house = House(settings)
-    backend.install(open_backend(settings, house.access))
+    backend.install(open_backend(settings, house))
     routes = [*api_routes(house), *sign_in_routes(settings, house)]
     gate = Middleware(Gate, access=house.access, settings=settings)
     app = st.App(

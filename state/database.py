@@ -6,6 +6,7 @@ the write lock at once (`BEGIN IMMEDIATE`), so that two processes wait for each 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -115,10 +116,15 @@ def _current(connection: Connection) -> str | None:
 
 
 def _create_private(path: str | None) -> None:
-    """Make the file before SQLite does, readable by its owner only; SQLite gives its side files the same mode."""
+    """Make the file before SQLite does, readable by its owner only; SQLite gives its side files the same mode.
+
+    A file that is there is never opened here: closing it would take away the locks that SQLite holds on it for other
+    connections of this process, and another process would then delete the log that they go on writing to.
+    """
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,25 @@ def test_sqlite_file_is_private_and_durable(tmp_path: Path) -> None:
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "new").iterdir()}
     assert modes == {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}
     database.close()
+
+
+def test_two_stores_of_a_process_lose_nothing_to_another_process(tmp_path: Path) -> None:
+    """What a process wrote after it opened its store twice is there for others, who open and close it in between."""
+    look = (
+        "import sys; from pathlib import Path; from spanfold.state.store import StateStore\n"
+        "with StateStore.open(Path(sys.argv[1])) as store: print(len(store.keys.all()))\n"
+    )
+
+    def seen_elsewhere() -> int:
+        done = subprocess.run([sys.executable, "-c", look, str(tmp_path)], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    with StateStore.open(tmp_path) as first, StateStore.open(tmp_path) as second:
+        first.keys.add("one", who="ann")
+        second.keys.add("two", who="ann")
+        StateStore.open(tmp_path).close()
+        assert seen_elsewhere() == 2
+        first.keys.add("three", who="ann")
+        second.keys.add("four", who="ann")
+        assert seen_elsewhere() == 4
+    assert seen_elsewhere() == 4
