@@ -114,9 +114,7 @@ def open_backend(settings: Settings, house: House | None = None) -> Backend:
         data=settings.data,
         reader=reader,
         gate=SessionGate(house.access, reader) if house and house.access.asks_for_login else None,
-        state=house.state
-        if house
-        else StateStore.open(settings.data, sealer=comment_sealer(keyring) if keyring else None),
+        state=house.state if house else StateStore.open(settings.data, sealer=sealer),
         reviewer=operating_user(),
         listening=partial(_listening, settings),
         status=partial(gather, settings.data),
