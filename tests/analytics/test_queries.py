@@ -31,7 +31,12 @@ PARTS = {
     "facts_calls",
     "rollup_calls",
     "rollup_repriced",
-}
+    "changed_calls",
+    "price_difference",
+    "recent_turns",
+    "whatif",
+    "whatif_calls",
+}  # bound inside other text or over tables of their caller: not queries by themselves
 NAMES = sorted(
     name
     for name in (path.name.removesuffix(".sql") for path in (resources.files("spanfold.analytics") / "sql").iterdir())
