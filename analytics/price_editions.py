@@ -47,7 +47,7 @@ class Edition:
 
     source: str
     digest: str
-    matcher: Matcher
+    matcher: Matcher = dataclasses.field(compare=False)
     known_from: dt.datetime | None = None  # None: from the beginning
 
 

@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -129,10 +129,11 @@ class PriceBook:
 
     @cached_property
     def _rows(self) -> pa.Table:
-        rows = [*edition_rows(self._editions[-1]), *override_rows(self._overrides.all)]
-        for row in rows:
-            row["book_version"] = self.version
-        return pa.Table.from_pylist(rows, schema=PRICES)
+        built_in = _edition_table(self._editions[-1])
+        stated = pa.Table.from_pylist(list(override_rows(self._overrides.all)), schema=PRICES)
+        rows = pa.concat_tables([built_in, stated])
+        at = PRICES.get_field_index("book_version")
+        return rows.set_column(at, PRICES.field(at), pa.repeat(self.version, len(rows)))
 
     # ---- one combination of names ------------------------------------------------------------------------------------
     def _rate_rows(self, key: ModelKey, believed: bool) -> Iterator[dict[str, Any]]:
@@ -231,6 +232,11 @@ class PriceBook:
                 if name == model.id.lower() or name not in names:
                     names.setdefault(name, f"{provider.id}/{model.id}")
         return Suggestions(names)
+
+
+@lru_cache(4)
+def _edition_table(edition: Edition) -> pa.Table:
+    return pa.Table.from_pylist(list(edition_rows(edition)), schema=PRICES)
 
 
 def _readable(kept: Iterable[Kept]) -> Iterator[Edition]:

@@ -26,7 +26,7 @@ DIMENSIONS = {  # what facts can be broken down by -> column
 }  # fmt: skip
 DEFAULTS: dict[str, Any] = {
     "limit": 50, "step": "day", "rule": "all", "before_time": None, "before_id": None, "trace_id": None,
-    "after": None,
+    "after": None, "currency": "USD",
 }  # fmt: skip
 
 PAGED = {  # query -> (the query that finds its keys, how many of them; None = its own limit)
@@ -35,6 +35,7 @@ PAGED = {  # query -> (the query that finds its keys, how many of them; None = i
     "conversation_row": ("conversation_traces", None),
 }  # fmt: skip
 
+_PRICED = {"true": "lake.priced", "believed": "lake.priced_believed", "today": "lake.priced_today"}
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\$(\w+)")
 
 
@@ -44,8 +45,9 @@ class Query:
     def __init__(self, name: str, filters: Filters | None = None, **params: Any) -> None:
         filters = filters or Filters()
         by, then = params.pop("by", "service"), params.pop("then_by", "")
+        basis = params.pop("basis", "true")
         self.name = name
-        self.text = _text(name, filters.rolled_up, DIMENSIONS[by], DIMENSIONS[then] if then else "NULL::VARCHAR")
+        self.text = _text(name, filters.rolled_up, DIMENSIONS[by], DIMENSIONS[then] if then else "NULL::VARCHAR", basis)
         values = DEFAULTS | filters.parameters() | params
         if "$current_start" in self.text:
             values |= _with_previous_period(filters)
@@ -109,10 +111,11 @@ def _with_previous_period(filters: Filters) -> Mapping[str, Any]:
 
 
 @cache
-def _text(name: str, rolled_up: bool, dimension: str, then_dimension: str) -> str:
-    """A query with its parts filled in. Parts are shipped texts and names of `DIMENSIONS`, never data."""
+def _text(name: str, rolled_up: bool, dimension: str, then_dimension: str, basis: str) -> str:
+    """A query with its parts filled in. Parts are shipped texts and names of `DIMENSIONS` and bases, never data."""
     parts = {
-        "facts": "\n" + views.read_sql("facts_rollup" if rolled_up else "facts_calls"),
+        "facts": "\n" + views.read_sql("facts_rollup" if rolled_up and basis == "true" else "facts_calls"),
+        "priced": _PRICED[basis],
         "filter_spans": _condition("filter_spans"),
         "filter_rollup": _condition("filter_rollup"),
         "filter_review": _condition("filter_review"),

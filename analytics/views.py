@@ -143,6 +143,7 @@ def shared_parts() -> dict[str, str]:
         "priced_believed": cost_sql("lake.calls", "believed"),
         "priced_today": cost_sql("lake.calls", "today"),
         "priced_three_ways": _three_ways(),
+        "cost_sum": "CASE WHEN $currency = 'USD' THEN sum(cost_exact)::DOUBLE ELSE sum(cost_exact::DOUBLE / e.usd) END",
         "other_inputs": _known_sum(_OTHER_INPUTS),
         "other_outputs": _known_sum(_OTHER_OUTPUTS),
         "usage_columns": ", ".join(f"c.{name}" for name in USAGE_COLUMNS),

@@ -131,6 +131,14 @@ class Settings:
         default=True, metadata=_about("replace e-mail addresses, card numbers, keys and the like before storing")
     )
 
+    currency: str = field(
+        default="USD",
+        metadata=_about(
+            "money in which `stats` shows costs; others than USD need `spanfold prices rate`",
+            lambda value: len(value) == 3 and value.isascii() and value.isupper(),
+        ),
+    )
+
     max_request_bytes: int = field(
         default=64 << 20, metadata=_about("largest request, before and after decompression", _positive)
     )

@@ -1,4 +1,5 @@
--- The same numbers from the calls themselves: for filters by status, tag, text or review state.
+-- The same numbers from the calls themselves: for filters by status, tag, text or review state, and for cost by other
+-- prices than those that were true at the time.
 SELECT date, date_trunc('hour', start_time) AS hour, tenant, project, service_name, environment, provider,
     coalesce(response_model, request_model) AS model, operation, key_label, count(*) AS calls,
     count(*) FILTER (status = 'error') AS errors, count(*) FILTER (status = 'canceled') AS canceled,
@@ -8,6 +9,6 @@ SELECT date, date_trunc('hour', start_time) AS hour, tenant, project, service_na
     count(*) FILTER (input_tokens IS NOT NULL OR status = 'error') AS known_input_tokens,
     count(*) FILTER (output_tokens IS NOT NULL OR status = 'error') AS known_output_tokens,
     sum(duration_ms) AS duration_ms, {latency_counts} AS latency_buckets
-FROM lake.priced AS c
+FROM {priced} AS c
 WHERE {filter_spans} AND {filter_review}
 GROUP BY ALL

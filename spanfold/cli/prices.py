@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,9 +23,12 @@ PER = {"1": 1, "1K": 1_000, "1M": 1_000_000}
 TIERS = ("*", "standard", "batch", "flex", "priority", "fast")
 DIFFERENCE = ("month", "provider", "model", "calls", "cost_before", "cost_after", "change", "unpriced_after")
 WHATIF = ("month", "model", "service_name", "calls", "input_tokens", "output_tokens", "cost", "cost_as", "change")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _yes = click.option("--yes", is_flag=True, help="Apply it; otherwise you are asked, or nothing is stored.")
-_valid_from = click.option("--valid-from", help="From when it holds, such as 2026-04-01T00:00:00Z.  [default: always]")
+_valid_from = click.option(
+    "--valid-from", help="From when it holds: a UTC day (2026-04-01) or 2026-04-01T09:30:00Z.  [default: always]"
+)
 _per = click.option(
     "--per", type=click.Choice(list(PER)), default="1M", show_default=True, help="Tokens a price is for."
 )
@@ -322,7 +326,9 @@ def _start(valid_from: str | None) -> dt.datetime:
     from spanfold.deploy_files import parse_time
     from spanfold.state.price_overrides import ALWAYS
 
-    return parse_time(valid_from) if valid_from else ALWAYS
+    if valid_from is None:
+        return ALWAYS
+    return parse_time(f"{valid_from}T00:00:00Z" if _DAY.fullmatch(valid_from) else valid_from)
 
 
 def _rate(currency: str | None, day: str | None, usd: str | None) -> Any:

@@ -158,22 +158,33 @@ def tail(settings: Settings, count: int, follow: bool, spans: bool, as_json: boo
 @click.command()
 @with_settings()
 @click.option("--days", type=click.IntRange(1), default=7, show_default=True, help="How far back.")
+@click.option("--prices", "basis", type=click.Choice(["true", "believed", "today"]), default="true", show_default=True,
+              help="Prices true at the time of a call, as believed then, or of today.")  # fmt: skip
+@click.option("--currency", help="Money to show, by the rates of `spanfold prices rate`.  [default: the setting]")
 @_as_json
-def stats(settings: Settings, days: int, as_json: bool) -> None:
-    """Calls, tokens and cost of the last days by key and model, from the rollups."""
+def stats(settings: Settings, days: int, basis: str, currency: str | None, as_json: bool) -> None:
+    """Calls, tokens and cost of the last days by key and model."""
     from spanfold.analytics.filters import Filters
     from spanfold.cli.output import print_json, print_table
     from spanfold.reading import open_reader
 
     until = dt.datetime.now(dt.UTC).replace(tzinfo=None, minute=0, second=0, microsecond=0) + dt.timedelta(hours=1)
     filters = Filters(start=until - dt.timedelta(days=days), end=until)
-    rows = open_reader(settings.data, content=False).rows(
-        "cost_table", filters, by="key", then_by="model", limit=1_000
-    )  # fmt: skip
+    view = open_reader(settings.data, content=False).view()
+    money = (currency or settings.currency).upper()
+    rates = view.query("exchange_used", filters, currency=money).to_pylist()
+    if money != "USD" and not rates:
+        raise SpanfoldError(f"no exchange rate of {money} is known: state one with `spanfold prices rate {money} USD`")
+    rows = view.query(
+        "cost_table", filters, by="key", then_by="model", limit=1_000, basis=basis, currency=money
+    ).to_pylist()  # fmt: skip
     if as_json:
         named = [{"key": row.pop("key"), "model": row.pop("then_key"), **row} for row in rows]
-        print_json({"days": days, "since": filters.start, "rows": named})
+        print_json({"days": days, "since": filters.start, "prices": basis, "currency": money, "rates": rates,
+                    "rows": named})  # fmt: skip
         return
+    for rate in rates:
+        print(f"1 {money} = {rate['usd']} USD from {rate['day']} on", file=sys.stderr)
     table = [[row["key"], row["then_key"], *(row[name] for name in STATS)] for row in rows]
     print_table(("key", "model", *STATS), table, note="" if rows else f"no calls in the last {days} days")
 

@@ -51,7 +51,7 @@ CONTRACT = {  # view -> the columns that design.md section 3 promises, in any or
     "suppressed": "date tenant trace_id span_id reason merged_into",
     "prices": """price_key provider model bucket unit price tier_start valid_from valid_to source book_version
         known_from""",
-    "exchange_rates": "currency day usd until_day",
+    "exchange_rates": "currency day usd from_day until_day",
     "call_costs": "date tenant trace_id span_id cost cost_believed cost_today currency price_confidence rate_id",
     "unpriced": "tenant provider model calls input_tokens output_tokens first_seen last_seen suggestion",
     "redactions": "date tenant rule service_name place count",

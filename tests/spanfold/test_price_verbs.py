@@ -181,3 +181,29 @@ def test_whatif_prices_recorded_usage_as_another_model(running: Product) -> None
     assert (whole["calls"], whole["cost_as"]) == (3, pytest.approx(25.0, abs=1e-12))
     with pytest.raises(SpanfoldError, match="openai/gpt-4o"):
         run(running, *asked, "gpt4o")
+
+
+def test_stats_by_other_prices_and_in_other_money(running: Product) -> None:
+    """Three views of the same usage (true at the time, believed then, today's) and a currency by the rate of the day of
+    the call, which is named; a currency without a rate is refused (TB-043)."""
+
+    def told(*words: str) -> Any:
+        found = as_json(running, "stats", "--days", "4000", *words)
+        (row,) = [row for row in found["rows"] if row["model"] == "gpt-4o-mini"]
+        return found["currency"], found["rates"], row["cost"], row["cost_per_call"]
+
+    with pytest.raises(SpanfoldError, match="prices rate EUR USD"):
+        run(running, "stats", "--currency", "EUR")
+    run(running, "prices", "rate", "EUR", "1.25", "--day", "2020-01-01")
+    run(running, "prices", "rate", "EUR", "2", "--day", "2026-01-01")
+    run(running, "prices", "set", "openai", "gpt-4o-mini", "input=1", "output=2", "--valid-from", "2025-12-01", "--yes")
+    run(running, "prices", "set", "openai", "gpt-4o-mini", "output=1", "--valid-from", "2025-01-01", "--yes")
+    running.folding.refresh_prices()
+    assert told() == ("USD", [], pytest.approx(1.15, abs=1e-12), pytest.approx(0.575, abs=1e-12))
+    assert told("--prices", "believed")[2] == pytest.approx(0.75, abs=1e-12)
+    assert told("--prices", "today")[2] == pytest.approx(3.0, abs=1e-12)
+    money, rates, cost, each = told("--currency", "eur")
+    assert (money, cost, each) == ("EUR", pytest.approx(0.92, abs=1e-12), pytest.approx(0.46, abs=1e-12))
+    assert [(rate["day"], rate["usd"]) for rate in rates] == [("2020-01-01", 1.25), ("2026-01-01", 2.0)]
+    said = run(running, "stats", "--days", "4000", "--currency", "EUR").stderr
+    assert "1 EUR = 1.25 USD from 2020-01-01 on" in said
