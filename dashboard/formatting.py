@@ -89,12 +89,15 @@ def when(moment: dt.datetime | None, zone: str, today: dt.date | None = None) ->
 
 
 def tokens_in_out(row: Mapping[str, object]) -> str:
-    """`1.2k in, 340 out, 900 cached` of any row with the token columns."""
+    """`1.2k in, 340 out, 900 cached` of any row with the token columns; an estimate says that it is one."""
     parts = []
     for name, word in (("input_tokens", "in"), ("output_tokens", "out"), ("cache_read_tokens", "cached")):
         value = row.get(name)
         if isinstance(value, int | float) and (value or word != "cached"):
             parts.append(f"{short(value)} {word}")
+    guess = row.get("estimated_output_tokens")
+    if isinstance(guess, int):
+        parts.append(f"unknown out, about {short(guess)} by {row.get('estimate_method')}")
     return ", ".join(parts) or "tokens unknown"
 
 

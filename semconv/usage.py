@@ -137,9 +137,11 @@ def _output_total(counts: Mapping[str, Count], total: Count, claims: Claims) -> 
 
 
 def _total_disagrees(counts: Mapping[str, Count], total: Count, output: Count, exclusive: Mask) -> Mask:
-    sums = counts["total_tokens"]
+    """A stated sum is input plus output; of an input that excludes its cache also without the cache."""
+    sums, given = counts["total_tokens"], counts["input_tokens"]
+    without_cache = exclusive & given.known & (sums.numbers == given.numbers + output.numbers)
     stated = sums.known & total.known & output.known
-    disagrees: Mask = stated & (sums.numbers != total.numbers + output.numbers) & ~exclusive
+    disagrees: Mask = stated & (sums.numbers != total.numbers + output.numbers) & ~without_cache
     return disagrees
 
 

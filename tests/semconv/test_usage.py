@@ -117,6 +117,14 @@ def test_totals_that_do_not_add_up_are_named() -> None:
     assert row(usage)["input_tokens"] == 10
 
 
+@pytest.mark.parametrize(("total", "disagrees"), [(14, []), (74, []), (15, [0])])
+def test_a_total_beside_an_input_without_cache_may_leave_the_cache_out(total: int, disagrees: list[int]) -> None:
+    """10 in, 60 cached apart from them and 4 out are 14 or 74 in all, and nothing else."""
+    usage = one(claim=EXCLUSIVE, input_tokens=10, cache_read_tokens=60, output_tokens=4, total_tokens=total)
+    assert usage.disagree.tolist() == disagrees
+    assert row(usage)["input_tokens"] == 70
+
+
 counts = st.none() | st.integers(0, 10**9)
 
 
