@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from itertools import pairwise
 
 from spanfold.exporter.errors import RuleInvalid
 from spanfold.exporter.phone_numbers import phone
@@ -27,7 +28,7 @@ _CARD_WORDS = re.compile(
     r"card|credit|debit|visa|master|maestro|amex|payment|\bpan\b|\bcc\b|billing|carte|karte|tarjeta|charge|atm\b|cvv",
     re.I,
 )
-_SSN_WORDS = re.compile(r"ssn|social.?sec|\bsin\b|tax.?id|\bitin\b", re.I)
+_SSN_WORDS = re.compile(r"ssn|\bsocial\b|social.?sec|\bsin\b|tax.?id|\bitin\b", re.I)
 _ADDRESS_WORDS = re.compile(r"\bip|addr|host|client|server|dns|from|peer|://\Z", re.I)
 _IN_URL_LOGIN = re.compile(r"://[^\s/@]*:\Z")
 
@@ -190,7 +191,8 @@ def secret(value: str, before: str, after: str) -> list[tuple[int, int]]:
 def token(value: str, before: str, after: str) -> list[tuple[int, int]]:
     """The rest of a provider key behind its prefix: long, with digits, not words joined by hyphens."""
     digits = sum(c.isdigit() for c in value)
-    return [(0, len(value))] if digits >= 2 and len(set(value)) >= 10 else []
+    turns = sum(a.islower() and b.isupper() for a, b in pairwise(value))  # random letters turn often, names seldom
+    return [(0, len(value))] if digits + turns >= 2 + (not digits) and len(set(value)) >= 10 else []
 
 
 def url_login(value: str, before: str, after: str) -> list[tuple[int, int]]:

@@ -24,9 +24,7 @@ _MAX_DEPTH = 3  # base64 of a percent-encoded text in a JSON string is two
 _MAX_INFLATED = 1 << 20
 CHUNK_BREAK = "\x1f"  # stands between pieces of one text that arrived apart (stream deltas)
 
-_ZERO_WIDTH = (
-    r"\x{AD}\x{180E}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{FE00}-\x{FE0F}\x{FEFF}"
-)
+_ZERO_WIDTH = r"\x{AD}\x{34F}\x{115F}\x{1160}\x{3164}\x{FFA0}\x{E0001}-\x{E007F}\x{180E}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{FE00}-\x{FE0F}\x{FEFF}"
 _SPACES = r"\x{A0}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
 _DASHES = r"\x{2010}-\x{2015}\x{2043}\x{2212}\x{FE58}\x{FE63}\x{FF0D}"
 _LOOK_ALIKES = "аеорсухіјѕһԁԛԝАВЕКМНОРСТХУЅІЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧονραι"
@@ -41,7 +39,7 @@ DISGUISES = (
     rf"|[0-9A-Za-z@.\-_][{_ZERO_WIDTH}]|[{_ZERO_WIDTH}][0-9A-Za-z@.]"
     rf"|[0-9A-Za-z)][{_SPACES}{_DASHES}][0-9A-Za-z(]"
     rf"|[0-9A-Za-z@.\-][{_LOOK_ALIKES}]|[{_LOOK_ALIKES}][0-9A-Za-z@.\-]"
-    r"|[\x{660}-\x{669}\x{6F0}-\x{6F9}\x{966}-\x{96F}]{3}"
+    r"|[\x{660}-\x{669}\x{6F0}-\x{6F9}\x{966}-\x{96F}\x{9E6}-\x{9EF}\x{E50}-\x{E59}\x{B2}\x{B3}\x{B9}\x{2070}-\x{2079}\x{2080}-\x{2089}]{3}"
     r"|\\u(?:00[2-7]|00[aA][0dD]|20(?:0|1[012]|2[fF]|60)|[fF][eE][fF][fF]|[fF][fF](?:1[0-9]|2|3[0-9aA]|4|5[0-9aA])|[dD]835)"
     r"|\\x[2-7]|%(?:2[1-9A-Fa-f]|[3-7][0-9A-Fa-f])|&#(?:\d{2,4}|[xX][0-9A-Fa-f]{2,4});"
     rf"|{_BASE64}"

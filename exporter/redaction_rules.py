@@ -55,13 +55,19 @@ _SECRET_KEYS = (
     r"|(?:auth|access|refresh|bearer|session|id|api|bot|security|csrf)[_\-]?token|authorization|x-api-key|credentials?"
 )
 _OTHER_KEYS = (
-    r"glpat-[\w\-]{20,}|gsk_\w{40,}|xai-\w{40,}|pplx-\w{40,}|r8_\w{30,}|npm_\w{36}|pypi-AgE[\w\-]{40,}|nvapi-[\w\-]{40,}"
+    r"glpat-[\w\-]{20,}|gsk_\w{40,}|xai-\w{40,}|pplx-\w{40,}|r8_\w{30,}|co-[A-Za-z0-9]{40}|fc-[a-f0-9]{32}|npm_\w{36}|pypi-AgE[\w\-]{40,}|nvapi-[\w\-]{40,}"
     r"|SG\.[\w\-]{16,}\.[\w\-]{30,}|dop_v1_[a-f0-9]{64}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|sq0(?:csp|atp)-[\w\-]{22,}"
     r"|(?:sk|rk)_(?:live|test)_\w{16,}|whsec_\w{24,}|SK[0-9a-f]{32}|dapi[0-9a-f]{32}|[sp]k-lf-[0-9a-f\-]{36}"
     r"|lsv2_(?:pt|sk)_\w{32,}|lin_api_\w{32,}|ntn_\w{40,}|hvs\.[\w\-]{24,}|glsa_\w{32,}|NRAK-[A-Z0-9]{27}|sbp_[a-f0-9]{40}"
     r"|PMAK-[\w\-]{50,}|tvly-[\w\-]{20,}|fw_\w{22,}|ya29\.[\w\-]{30,}|GOCSPX-[\w\-]{28}|AGE-SECRET-KEY-1[0-9A-Z]{50,}"
     r"|EAA[A-Za-z0-9]{80,}|[0-9]{8,10}:AA[\w\-]{33}|dp\.(?:pt|st)\.\w{40,}|sl\.[\w\-]{100,}|AccountKey=[A-Za-z0-9+/]{80,}={0,2}"
-    r"|https://hooks\.slack\.com/(?:services|workflows)/[\w/]{20,}"
+    r"|https://hooks\.slack\.com/(?:services|workflows)/[\w/]{20,}|https://discord(?:app)?\.com/api/webhooks/\d+/[\w\-]{30,}"
+    r"|tgp_v1_[\w\-]{30,}|csk-[a-z0-9]{40,}|vck_\w{40,}|sntry[su]_[\w+/=]{40,}|figd_[\w\-]{30,}|CFPAT-[\w\-]{40,}"
+    r"|\w{14}\.atlasv1\.[\w\-]{50,}|ATATT3[\w\-=]{100,}|shippo_(?:live|test)_[a-f0-9]{30,}|rubygems_[a-f0-9]{40,}"
+    r"|oy2[a-z0-9]{43}|ph[cxs]_\w{40,}|jina_\w{40,}|pcsk_\w{40,}|e2b_[a-f0-9]{32,}|SharedAccessKey=[A-Za-z0-9+/]{40,}={0,2}"
+    r"|(?:EAAA|EAAAl)[\w\-]{56,}|[MNO][A-Za-z\d]{23,27}\.[\w\-]{6}\.[\w\-]{27,}|AKCp[A-Za-z0-9]{60,}|dckr_pat_[\w\-]{20,}"
+    r"|sig=[A-Za-z0-9%+/]{40,}|key-[0-9a-f]{32}|xkeysib-[a-f0-9]{60,}\w*(?:-\w+)?|sk_[a-f0-9]{40,}|pul-[a-f0-9]{40}"
+    r"|AC[0-9a-f]{32}:[0-9a-f]{32}|ops_eyJ[\w\-=]{60,}|(?:cohere|voyage|mistral)[^\n]{0,20}\bpa-[\w\-]{30,}"
 )
 
 BUILT_IN: tuple[Rule, ...] = (
@@ -82,7 +88,7 @@ BUILT_IN: tuple[Rule, ...] = (
     Rule("slack_token", rf"\bx(?:ox[a-z](?:\.xox[a-z])?|app)-{_TOKEN}{{10,}}", "token", "[SLACK_TOKEN]"),
     Rule("huggingface_token", r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}", None, "[HF_TOKEN]"),
     Rule("provider_key", rf"\b(?:{_OTHER_KEYS})", "token", "[API_KEY]"),
-    Rule("bearer_token", r"(?i:\b(?:bearer|basic)\s+)([A-Za-z0-9._~+/\-]{12,}={0,2})", "secret", "[BEARER_TOKEN]"),
+    Rule("bearer_token", r"(?i:\b(?:bearer|basic|authorization:\s?token|x-api-key:?)\s+)([A-Za-z0-9._~+/\-]{12,}={0,2})", "secret", "[BEARER_TOKEN]"),
     Rule(
         "password",
         rf"(?i:(?:^|[^a-z])(?:[a-z0-9]+[_\-.])?(?:{_SECRET_KEYS}|token))\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?"
@@ -90,7 +96,7 @@ BUILT_IN: tuple[Rule, ...] = (
         "secret", "[SECRET]",
     ),
     Rule("iban", r"(?i:\b[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,32})", "mod97", "[IBAN]"),
-    Rule("card", r"\d(?:[ \-]?\d){11,30}", "luhn", "[CARD]"),
+    Rule("card", r"\d(?:(?:[ \-._/]|[ \t]{1,2})?\d){11,30}", "luhn", "[CARD]"),
     Rule("ssn", r"\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|\d{9}", "ssn", "[SSN]"),
     Rule("ipv4", r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", "ip", "[IP]"),
     Rule(
@@ -100,7 +106,7 @@ BUILT_IN: tuple[Rule, ...] = (
     ),
     Rule(
         "email",
-        r"[\p{Latin}0-9._%+'\-]+@(?:[\p{Latin}\p{Cyrillic}0-9\-]+\.)+"
+        r"(?:[\p{Latin}0-9._%+'\-]+|[\p{Cyrillic}0-9._%+\-]+)@(?:[\p{Latin}\p{Cyrillic}0-9\-]+\.)+"
         r"(?:xn--[a-z0-9\-]+|\p{Latin}{2,24}|\p{Cyrillic}{2,24})",
         "email", "[EMAIL]",
     ),
@@ -117,6 +123,7 @@ def _spread(literal: str) -> str:
 
 
 _GAP = r"(?:[ \t\r\n\-]|\\+[nr]){0,3}"  # between digits of a number, split over lines or not
+_CARD_GAP = r"(?:[ \t\r\n\-._/]|\\+[nr]){0,3}"
 _PHONE_GAP = r"(?:[ \t\r\n\-./()]|\\+[nr]){0,3}"
 _WORD_START = r"(?:^|[^0-9A-Za-z]|\\[nrt])"
 _START = r"(?:(?:^|[^0-9])\.|^|[^0-9A-Za-z.]|\\[nrt])"  # of a number: not inside a hex id or a decimal
@@ -139,7 +146,9 @@ _IBAN_COUNTRIES = (  # but those that a hex id may begin with: their accounts ha
 _KEY_STARTS = (
     "glpat-", "gsk_", "xai-", "pplx-", "r8_", "npm_", "pypi-AgE", "nvapi-", "SG.", "dop_v1_", "sq0", "whsec_", "dapi",
     "k-lf-", "lsv2_", "lin_api_", "ntn_", "hvs.", "glsa_", "NRAK-", "sbp_", "PMAK-", "tvly-", "fw_", "ya29.", "GOCSPX-",
-    "AGE-SECRET", ":AA", "dp.pt.", "dp.st.", "AccountKey=", "hooks.slack",
+    "AGE-SECRET", ":AA", "dp.pt.", "dp.st.", "AccountKey=", "hooks.slack", ".com/api/webhooks/", "tgp_v1_", "csk-", "vck_",
+    "sntry", "figd_", "CFPAT-", ".atlasv1.", "ATATT3", "shippo_", "rubygems_", "jina_", "pcsk_", "e2b_",
+    "SharedAccessKey=", "AKCp", "dckr_pat_", "sig=", "xkeysib-", "ops_eyJ", " pa-",
 )  # fmt: skip
 
 # What must stand somewhere in a text before the rule of that pattern can hit: one pass over all texts looks for all.
@@ -157,8 +166,10 @@ PREFILTERS: dict[str, str] = {
     "slack_token": rf"x{_BREAK}o{_BREAK}x{_BREAK}[a-z]{_BREAK}[.\-]|xapp-",
     "huggingface_token": r"(?:hf|api_org)_[A-Za-z0-9]{8}|h\s?f\s?_\s?[A-Za-z0-9]{8}",
     "provider_key": "|".join(map(re.escape, _KEY_STARTS))
-    + r"|shp(?:at|ca|pa|ss)_|[rs]k_(?:live|test)_|SK[0-9a-f]{8}|EAA[A-Za-z0-9]{20}|sl\.[\w\-]{40}",
-    "bearer_token": r"(?i:bearer|basic)\s+[A-Za-z0-9._~+/\-]{12}",
+    + r"|shp(?:at|ca|pa|ss)_|[rs]k_(?:live|test)_|SK[0-9a-f]{8}|EAA[A-Za-z0-9]{20}|sl\.[\w\-]{40}"
+    + r"|oy2[a-z0-9]{20}|ph[cxs]_\w{20}|[MNO][A-Za-z\d]{23,27}\.[\w\-]{6}\.|key-[0-9a-f]{16}|co-[A-Za-z0-9]{20}"
+    + r"|fc-[a-f0-9]{16}|sk_[a-f0-9]{20}|pul-[a-f0-9]{20}|AC[0-9a-f]{16}",
+    "bearer_token": r"(?i:bearer|basic|token|x-api-key:?)\s+[A-Za-z0-9._~+/\-]{12}",
     "password": (
         rf"(?i:{_SECRET_KEYS}|token)\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?[^\s\"'`,;&)}}\]<>\\]{{6}}"
     ),
@@ -166,14 +177,14 @@ PREFILTERS: dict[str, str] = {
         rf"{_WORD_START}(?i:{_IBAN_COUNTRIES}){_GAP}\d{_GAP}\d(?:{_GAP}[A-Za-z0-9]){{11}}"
         rf"|{_WORD_START}(?i:A[DE]|B[AE]|DE|EE)(?:{_GAP}\d){{10}}"
     ),
-    "card": rf"{_START}(?:[4-6](?:{_GAP}\d){{11}}|(?:[23]|1{_GAP}8|8)(?:{_GAP}\d){{13}})",
+    "card": rf"{_START}(?:[4-6](?:{_CARD_GAP}\d){{11}}|(?:[23]|1{_GAP}8|8)(?:{_CARD_GAP}\d){{13}})",
     "ssn": (
         rf"\d{_GAP}\d{_GAP}\d{_SEPARATOR}\d{_GAP}\d{_SEPARATOR}\d{_GAP}\d{_GAP}\d{_GAP}\d"
         r"|(?i:ssn|social|itin|tax)\D*\d{9}"
     ),
     "ipv4": r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d",
     "ipv6": r"(?i:(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2}):[0-9a-f]{0,4}:|(?:[0-9a-f]{1,4}:){7}[0-9a-f])",
-    "email": rf"[\p{{Latin}}0-9._%+'\-]{_BREAK}@(?:[\p{{Latin}}\p{{Cyrillic}}0-9.\\\-]|[\r\n])+\.",
+    "email": rf"[\p{{Latin}}\p{{Cyrillic}}0-9._%+'\-]{_BREAK}@(?:[\p{{Latin}}\p{{Cyrillic}}0-9.\\\-]|[\r\n])+\.",
     "phone": (
         rf"\+{_BREAK}\d(?:{_PHONE_GAP}\d){{6}}|{_START}(?:1[ .\-])?\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
         rf"|\(\d{_BREAK}\d{_BREAK}(?:\d{_BREAK}){{0,2}}\)[ \-]?{_BREAK}\d"

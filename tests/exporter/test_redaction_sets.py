@@ -123,3 +123,41 @@ def test_identifiers_and_numbers_stay(template: str) -> None:
     texts = [template.format_map(Filler()) for _ in range(300)]
     touched = [text for text, found in zip(texts, REDACTOR.texts(texts), strict=True) if found]
     assert len(touched) <= 9, touched[:3]
+
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "tgp_v1_{43}", "csk-{hex48}", "vck_{56}", "sntrys_{64}", "figd_{40}", "CFPAT-{43}", "jina_{60}", "pcsk_{60}",
+        "e2b_{hex40}", "fc-{hex32}", "rubygems_{hex48}", "phc_{43}", "dckr_pat_{27}", "xkeysib-{hex64}-{16}",
+        "shippo_live_{hex40}", "ATATT3{180}", "SharedAccessKey={43}=", "glpat-{20}", "x-api-key: {32}",
+        "authorization: token {hex40}", "https://discord.com/api/webhooks/123456789012345678/{68}",
+    ],
+)  # fmt: skip
+def test_keys_of_further_providers(shape: str) -> None:
+    """Keys of open and of known length, twenty random ones of each shape, alone and inside a sentence."""
+    chance = random.Random(shape)
+    for _ in range(20):
+        secret = shape
+        for size, letters in ((43, ALPHABET), (56, ALPHABET), (64, ALPHABET), (40, ALPHABET), (60, ALPHABET),
+                              (27, ALPHABET), (16, ALPHABET), (180, ALPHABET), (20, ALPHABET), (32, ALPHABET),
+                              (68, ALPHABET)):  # fmt: skip
+            secret = secret.replace(f"{{{size}}}", "".join(chance.choices(letters, k=size)))
+        for size in (32, 40, 48, 64):
+            secret = secret.replace(f"{{hex{size}}}", "".join(chance.choices("0123456789abcdef", k=size)))
+        tail = secret[-18:-1]
+        assert tail not in REDACTOR.text(secret)[0]
+        assert tail not in REDACTOR.text(f"The customer wrote: {secret}\nWhat next?")[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["иван@почта.рф", "4539.1488.0343.6467", "4539  1488  0343  6467", "my social is 219 09 9998",
+     "৪৫৩৯ ১৪৮৮ ০৩৪৩ ৬৪৬৭", "219\u034f-09-\u31649999", "²¹⁹-⁰⁹-⁹⁹⁹⁹"],
+)  # fmt: skip
+def test_other_scripts_separators_and_fillers(text: str) -> None:
+    """Addresses in Cyrillic, digits of other scripts, unusual separators and invisible fillers."""
+    assert not any(c.isdigit() or c == "@" for c in REDACTOR.text(f"so: {text}")[0])
