@@ -24,7 +24,10 @@ _MAX_DEPTH = 3  # base64 of a percent-encoded text in a JSON string is two
 _MAX_INFLATED = 1 << 20
 CHUNK_BREAK = "\x1f"  # stands between pieces of one text that arrived apart (stream deltas)
 
-_ZERO_WIDTH = r"\x{AD}\x{34F}\x{115F}\x{1160}\x{3164}\x{FFA0}\x{E0001}-\x{E007F}\x{180E}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{FE00}-\x{FE0F}\x{FEFF}"
+_ZERO_WIDTH = (
+    r"\x{AD}\x{34F}\x{115F}\x{1160}\x{180E}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2064}\x{2066}-\x{2069}"
+    r"\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{E0001}-\x{E007F}"
+)
 _SPACES = r"\x{A0}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
 _DASHES = r"\x{2010}-\x{2015}\x{2043}\x{2212}\x{FE58}\x{FE63}\x{FF0D}"
 _LOOK_ALIKES = "аеорсухіјѕһԁԛԝАВЕКМНОРСТХУЅІЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧονραι"

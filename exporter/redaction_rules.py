@@ -88,7 +88,11 @@ BUILT_IN: tuple[Rule, ...] = (
     Rule("slack_token", rf"\bx(?:ox[a-z](?:\.xox[a-z])?|app)-{_TOKEN}{{10,}}", "token", "[SLACK_TOKEN]"),
     Rule("huggingface_token", r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}", None, "[HF_TOKEN]"),
     Rule("provider_key", rf"\b(?:{_OTHER_KEYS})", "token", "[API_KEY]"),
-    Rule("bearer_token", r"(?i:\b(?:bearer|basic|authorization:\s?token|x-api-key:?)\s+)([A-Za-z0-9._~+/\-]{12,}={0,2})", "secret", "[BEARER_TOKEN]"),
+    Rule(
+        "bearer_token",
+        r"(?i:\b(?:bearer|basic|authorization:\s?token|x-api-key:?)\s+)([A-Za-z0-9._~+/\-]{12,}={0,2})",
+        "secret", "[BEARER_TOKEN]",
+    ),
     Rule(
         "password",
         rf"(?i:(?:^|[^a-z])(?:[a-z0-9]+[_\-.])?(?:{_SECRET_KEYS}|token))\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?"
@@ -146,8 +150,8 @@ _IBAN_COUNTRIES = (  # but those that a hex id may begin with: their accounts ha
 _KEY_STARTS = (
     "glpat-", "gsk_", "xai-", "pplx-", "r8_", "npm_", "pypi-AgE", "nvapi-", "SG.", "dop_v1_", "sq0", "whsec_", "dapi",
     "k-lf-", "lsv2_", "lin_api_", "ntn_", "hvs.", "glsa_", "NRAK-", "sbp_", "PMAK-", "tvly-", "fw_", "ya29.", "GOCSPX-",
-    "AGE-SECRET", ":AA", "dp.pt.", "dp.st.", "AccountKey=", "hooks.slack", ".com/api/webhooks/", "tgp_v1_", "csk-", "vck_",
-    "sntry", "figd_", "CFPAT-", ".atlasv1.", "ATATT3", "shippo_", "rubygems_", "jina_", "pcsk_", "e2b_",
+    "AGE-SECRET", ":AA", "dp.pt.", "dp.st.", "AccountKey=", "hooks.slack", ".com/api/webhooks/", "tgp_v1_", "csk-",
+    "vck_", "sntry", "figd_", "CFPAT-", ".atlasv1.", "ATATT3", "shippo_", "rubygems_", "jina_", "pcsk_", "e2b_",
     "SharedAccessKey=", "AKCp", "dckr_pat_", "sig=", "xkeysib-", "ops_eyJ", " pa-",
 )  # fmt: skip
 
