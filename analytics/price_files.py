@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from statistics import median
 from typing import Any
 
 import orjson
@@ -25,8 +24,6 @@ from spanfold.analytics.price_match import LOCAL
 from spanfold.analytics.price_overrides import PRICE_KEYS
 
 PER = {"token": 1, "1K": 1_000, "1M": 1_000_000}
-_FAR = 100  # a whole file that is so many times off the book is in another unit
-_DEAR = Decimal("0.0001")  # USD per token: half of a file above 100 USD per million is in another unit
 _PROVIDERS = {  # LiteLLM's names of providers that the book calls otherwise
     "text-completion-openai": "openai", "azure_ai": "azure", "azure_text": "azure", "bedrock": "aws",
     "bedrock_converse": "aws", "gemini": "google", "xai": "x-ai", "together_ai": "together",
@@ -95,38 +92,6 @@ def read(raw: bytes, *, per: str | None = None) -> PriceFile:
     return _rates(list(csv.DictReader(io.StringIO(text))), per)
 
 
-def check_magnitude(prices: Sequence[FilePrice], known: Mapping[tuple[str, str, str], Decimal]) -> None:
-    """Raises PriceRefused where the prices of a file are far from the book's (`known`: provider, model, bucket -> USD
-    per token) or from what any model costs: most likely its columns hold another unit than they say."""
-    ratios: list[tuple[Decimal, FilePrice, Decimal]] = []
-    for price in prices:
-        listed = known.get((price.provider, price.model_pattern, price.bucket))
-        if listed and price.price and price.currency == "USD":
-            ratios.append((price.price / listed, price, listed))
-    if ratios:
-        ratio, price, listed = sorted(ratios, key=lambda item: item[0])[len(ratios) // 2]
-        if not Decimal(1) / _FAR < ratio < _FAR:
-            raise PriceRefused(
-                f"{price.line}: {price.model_pattern} {price.bucket} would cost {_million(price.price)} USD per "
-                f"million tokens and the book says {_million(listed)}; so far off is half of the file: its "
-                "columns hold prices for another number of tokens than they say (per million under a per-1k heading?): "
-                "correct the heading"
-            )
-        return
-    tokens = [price for price in prices if price.bucket != "request" and price.price and price.currency == "USD"]
-    if tokens and median(price.price for price in tokens) > _DEAR:
-        worst = max(tokens, key=lambda price: price.price)
-        raise PriceRefused(
-            f"{worst.line}: {worst.model_pattern} {worst.bucket} would cost {_million(worst.price)} USD per million "
-            "tokens, and half of the file more than 100: its columns hold prices for another number of tokens than "
-            "they say (per million under a per-1k heading?): correct the heading"
-        )
-
-
-def _million(price: Decimal) -> str:
-    return format((price * 1_000_000).normalize(), "f")
-
-
 # ---- LiteLLM's map ---------------------------------------------------------------------------------------------------
 def _litellm(models: Mapping[str, Any]) -> PriceFile:
     prices: list[FilePrice] = []
@@ -190,7 +155,7 @@ def _row(number: int, row: Mapping[str, Any], per: str | None, skipped: Counter[
     about: dict[str, Any] = {
         "provider": (_first(held, "provider", "litellm_provider") or "*").lower(), "model_pattern": model.lower(),
         "currency": (_first(held, "currency") or "USD").upper(), "tier": (_first(held, "tier") or "*").lower(),
-        "above_tokens": int(_first(held, "above_tokens") or 0), "line": line,
+        "above_tokens": _above(_first(held, "above_tokens"), line), "line": line,
         "valid_from": _time(_first(held, "valid_from", "effective_from"), line),
     }  # fmt: skip
     unit = _first(held, "unit", "per")
@@ -231,6 +196,14 @@ def _time(text: str | None, line: str) -> dt.datetime | None:
     except ValueError:
         raise PriceRefused(f"{line}: {text[:40]!r} is no date such as 2026-11-01") from None
     return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
+
+
+def _above(text: str | None, line: str) -> int:
+    if text is None:
+        return 0
+    if not text.isdecimal():
+        raise PriceRefused(f"{line}: above_tokens {text[:40]!r} is no number of tokens such as 200000")
+    return int(text)
 
 
 def _number(value: Any) -> Decimal | None:

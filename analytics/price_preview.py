@@ -58,8 +58,7 @@ def whatif(
 ) -> list[Row]:  # fmt: skip
     """Recorded usage of `model` (a name or glob) priced as `as_model` (a name, or provider/model of the book), by
     month, model and service. `basis`: at whose prices, on both sides."""
-    provider, _, name = as_model.rpartition("/")
-    key = (provider or None, name, None) if book.resolve(provider or None, name) else (None, as_model, None)
+    key = _named(book, as_model)
     rates = [row | dict.fromkeys(_NAMES) | {"request_model": as_model}
              for row in book.rates_of(key, believed=basis == "believed")]  # fmt: skip
     cursor.register("whatif_rates", pa.Table.from_pylist(rates, schema=book.rates([]).schema))
@@ -72,8 +71,20 @@ def whatif(
 
 def has_price(book: PriceBook, as_model: str) -> bool:
     """Does the book know what this model costs?"""
+    return bool(book.rates_of(_named(book, as_model)))
+
+
+def _named(book: PriceBook, as_model: str) -> ModelKey:
+    """The names under which the book has a model that a person calls NAME or PROVIDER/NAME: where no provider is
+    stated whoever lists it first, as surely as if that one were stated."""
     provider, _, name = as_model.rpartition("/")
-    return bool(book.rates_of((provider or None, name, None)) or book.rates_of((None, as_model, None)))
+    for asked in ((provider or None, name), (None, as_model)):
+        found = book.resolve(*asked)
+        if found is not None:
+            own = book.resolve(found.provider, found.model)
+            same = own is not None and own.price_key == found.price_key
+            return (found.provider, found.model, None) if same else (*asked, None)
+    return (None, as_model, None)
 
 
 def _comparable(book: PriceBook, key: ModelKey) -> frozenset[tuple[dt.datetime, tuple[Any, ...]]]:

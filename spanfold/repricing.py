@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spanfold import pricing
-from spanfold.analytics import price_files, price_preview
+from spanfold.analytics import price_files, price_magnitude, price_preview
 from spanfold.analytics.errors import NoSnapshot
 from spanfold.analytics.price_overrides import read as check
 from spanfold.analytics.prices import PriceBook, Sources
@@ -76,10 +76,12 @@ def _changed(held: Sources, change: Change) -> Sources:
 
 # ---- what a verb comes to --------------------------------------------------------------------------------------------
 def set_change(
-    provider: str, model: str, amounts: Iterable[tuple[str, Decimal | None]], *, valid_from: dt.datetime = ALWAYS,
-    currency: str = "USD", tier: str = "*", above_tokens: int = 0, layer: str = "override", source: str = "cli",
+    state: StateStore, provider: str, model: str, amounts: Iterable[tuple[str, Decimal | None]], *,
+    valid_from: dt.datetime = ALWAYS, currency: str = "USD", tier: str = "*", above_tokens: int = 0,
+    layer: str = "override", source: str = "cli", force: bool = False,
 ) -> Change:  # fmt: skip
-    """Prices per single token. Raises PriceRefused for an implausible one."""
+    """Prices per single token. Raises PriceRefused for an implausible one, and unless `force` for one that is far from
+    the built-in list."""
     rows = [
         PriceOverride(
             provider=provider, model_pattern=model, bucket=SHORT_BUCKETS.get(bucket, bucket), price=price,
@@ -89,23 +91,29 @@ def set_change(
         for bucket, price in amounts
     ]  # fmt: skip
     check(rows)
+    if not force:
+        stated = [
+            price_files.FilePrice(provider=provider.lower(), model_pattern=model.lower(), bucket=row.bucket,
+                                  price=row.price, currency=currency, valid_from=valid_from)
+            for row in rows if row.price is not None
+        ]  # fmt: skip
+        price_magnitude.check_each(stated, _listed(pricing.load_book(state), stated))
     return Change(stated=rows)
 
 
 def import_change(
-    state: StateStore, raw: bytes, name: str, *, per: str | None, layer: str | None, valid_from: dt.datetime | None
-) -> Change:
-    """What a price file adds to what is known. Raises PriceRefused for a file that cannot be meant so."""
+    state: StateStore, raw: bytes, name: str, *, per: str | None, layer: str | None, valid_from: dt.datetime | None,
+    force: bool = False,
+) -> Change:  # fmt: skip
+    """What a price file adds to what is known. Raises PriceRefused for a file that cannot be meant so; `force` takes
+    one of which less than half is far from the built-in list."""
     file = price_files.read(raw, per=per)
     book, now = pricing.load_book(state), dt.datetime.now(dt.UTC)
     prices = price_files.distinct(file.prices)
-    naive = now.replace(tzinfo=None)
-    listed: dict[tuple[str, str, str], Decimal] = {}
-    for price in prices:
-        usd = book.listed(price.provider, price.model_pattern, price.bucket, naive)
-        if usd is not None:
-            listed[(price.provider, price.model_pattern, price.bucket)] = usd
-    price_files.check_magnitude(prices, listed)
+    listed = _listed(book, prices)
+    price_magnitude.check_file(prices, listed)
+    if file.form == "rates" and not force:
+        price_magnitude.check_each(prices, listed)
     layer = layer or ("imported" if file.form == "litellm" else "negotiated")
     held = _newest(state.prices.current(), layer)
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -166,6 +174,17 @@ def amount(text: str, per: int) -> tuple[str, Decimal | None]:
         return bucket, Decimal(value) / (1 if bucket == "request" else per)
     except InvalidOperation:
         raise ValueError(f"{value!r} is not an amount of money, such as 0.25") from None
+
+
+def _listed(book: PriceBook, prices: Iterable[price_files.FilePrice]) -> dict[tuple[str, str, str], Decimal]:
+    """What the built-in list asks today for the models that these prices name, in USD per token."""
+    now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    found = {}
+    for price in prices:
+        usd = book.listed(price.provider, price.model_pattern, price.bucket, now)
+        if usd is not None:
+            found[(price.provider, price.model_pattern, price.bucket)] = usd
+    return found
 
 
 def _newest(rows: Iterable[PriceOverride], layer: str) -> dict[tuple[str, str, str, str, int], PriceOverride]:

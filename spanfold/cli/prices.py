@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 PER = {"1": 1, "1K": 1_000, "1M": 1_000_000}
 TIERS = ("*", "standard", "batch", "flex", "priority", "fast")
 DIFFERENCE = ("month", "provider", "model", "calls", "cost_before", "cost_after", "change", "unpriced_after")
+LISTED = ("provider", "model", "bucket", "price", "per", "tier", "above", "valid_from", "layer", "source")
+MOST_LISTED = 300
+UNPRICED = (
+    "accept a suggestion: spanfold prices alias PROVIDER MODEL; name another model: ... alias PROVIDER MODEL "
+    "openai/gpt-4o; or state a price: spanfold prices set PROVIDER MODEL input=0.25 output=1.25"
+)
 WHATIF = ("month", "model", "service_name", "calls", "input_tokens", "output_tokens", "cost", "cost_as", "change")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _yes = click.option("--yes", is_flag=True, help="Apply it; otherwise you are asked, or nothing is stored.")
+_force = click.option("--force", is_flag=True, help="Take a price that is far from the built-in list.")
 _valid_from = click.option(
     "--valid-from", help="From when it holds: a UTC day (2026-04-01) or 2026-04-01T09:30:00Z.  [default: always]"
 )
@@ -50,11 +57,12 @@ def prices() -> None:
 @click.option("--currency", default="USD", show_default=True, help="Others need `spanfold prices rate`.")
 @click.option("--negotiated", is_flag=True, help="A contract's rate: below your other own prices.")
 @_valid_from
+@_force
 @_yes
 @_as_json
 def set_price(
     settings: Settings, provider: str, model: str, amounts: tuple[str, ...], per: str, tier: str, above: int,
-    currency: str, negotiated: bool, valid_from: str | None, yes: bool, as_json: bool,
+    currency: str, negotiated: bool, valid_from: str | None, force: bool, yes: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """State what MODEL (a name, or a pattern with *) of PROVIDER (or *) costs: input=0.25 output=1.25.
 
@@ -67,10 +75,11 @@ def set_price(
         stated = [amount(text, PER[per]) for text in amounts]
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    change = set_change(
-        provider, model, stated, valid_from=_start(valid_from), currency=currency.upper(), tier=tier,
-        above_tokens=above, layer="negotiated" if negotiated else "override",
-    )  # fmt: skip
+    with _state(settings) as state:
+        change = set_change(
+            state, provider, model, stated, valid_from=_start(valid_from), currency=currency.upper(), tier=tier,
+            above_tokens=above, layer="negotiated" if negotiated else "override", force=force,
+        )  # fmt: skip
     _propose(settings, change, yes=yes, as_json=as_json)
 
 
@@ -80,11 +89,12 @@ def set_price(
 @click.option("--per", type=click.Choice(["token", "1K", "1M"]), help="Tokens of a price, where columns do not say.")
 @click.option("--layer", type=click.Choice(["imported", "negotiated", "override"]), help="[default: by the format]")
 @_valid_from
+@_force
 @_yes
 @_as_json
 def import_prices(
-    settings: Settings, file: BinaryIO, per: str | None, layer: str | None, valid_from: str | None, yes: bool,
-    as_json: bool,
+    settings: Settings, file: BinaryIO, per: str | None, layer: str | None, valid_from: str | None,
+    force: bool, yes: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Take over the prices of a FILE (- = standard input).
 
@@ -98,7 +108,7 @@ def import_prices(
     with _state(settings) as state:
         path = getattr(file, "name", "<stdin>")
         name = "standard input" if path == "<stdin>" else Path(path).name
-        change = import_change(state, file.read(), name, per=per, layer=layer, valid_from=start)
+        change = import_change(state, file.read(), name, per=per, layer=layer, valid_from=start, force=force)
     _propose(settings, change, yes=yes, as_json=as_json)
 
 
@@ -160,7 +170,7 @@ def unpriced(settings: Settings, as_json: bool) -> None:
         print_json(rows)
         return
     names = ("provider", "model", "calls", "input_tokens", "output_tokens", "last_seen", "suggestion")
-    note = "accept a suggestion: spanfold prices alias PROVIDER MODEL" if rows else "every call has a price"
+    note = UNPRICED if rows else "every call has a price"
     print_table(names, [[row[name] for name in names] for row in rows], note=note)
 
 
@@ -203,7 +213,7 @@ def rate(settings: Settings, currency: str | None, usd: str | None, day: str | N
 @click.option("--own", is_flag=True, help="Only your own prices.")
 @_as_json
 def list_prices(settings: Settings, model: str, provider: str | None, own: bool, as_json: bool) -> None:
-    """Prices that hold now, each for one unit; your own ones come first."""
+    """Prices that hold now; your own ones come first. With --json each for one unit: a token, a request."""
     from spanfold.pricing import load_book
 
     with _state(settings) as state:
@@ -215,9 +225,9 @@ def list_prices(settings: Settings, model: str, provider: str | None, own: bool,
     if as_json:
         print_json(rows)
         return
-    names = ("provider", "model", "bucket", "price", "unit", "currency", "context_value", "tier_start", "valid_from",
-             "layer", "source")  # fmt: skip
-    print_table(names, [[row[name] for name in names] for row in rows], note="" if rows else "no price fits")
+    print_table(LISTED, [_listed_row(row) for row in rows[:MOST_LISTED]], note="" if rows else "no price fits")
+    if len(rows) > MOST_LISTED:
+        print(f"{len(rows) - MOST_LISTED:,} more: narrow it with --model and --provider, or --json", file=sys.stderr)
 
 
 @click.command()
@@ -255,7 +265,8 @@ def whatif(
         print_json({"model": model, "as": as_model, "tier": tier, "prices": basis, **totals,
                     "assumed_calls": assumed, "rows": rows})  # fmt: skip
         return
-    print_table(WHATIF, [[row[name] for name in WHATIF] for row in rows], note="" if rows else f"no calls of {model}")
+    nothing = f"no calls of {model}: `spanfold stats` names the models that were recorded"
+    print_table(WHATIF, [[_month(row[name]) for name in WHATIF] for row in rows], note="" if rows else nothing)
     if rows:
         print(f"{model}: {totals['cost']:,.4f} USD; as {as_model}: {totals['cost_as']:,.4f} USD "
               f"({totals['change']:+,.4f})")  # fmt: skip
@@ -310,6 +321,21 @@ def _list_aliases(settings: Settings, as_json: bool) -> None:
         return
     names = ("provider", "model_pattern", "target", "valid_from", "known_from", "source")
     print_table(names, [[row[name] for name in names] for row in rows], note="" if rows else "no aliases yet")
+
+
+def _listed_row(row: dict[str, Any]) -> list[Any]:
+    """Tokens by the million, as lists state them."""
+    per, times = ("1M tokens", 1_000_000) if row["unit"] == "token" else (row["unit"], 1)
+    price = f"{row['price'] * times:.10g} {row['currency']}"
+    return [row["provider"], row["model"], row["bucket"], price, per, row["context_value"], row["tier_start"],
+            _day(row["valid_from"]), row["layer"], row["source"]]  # fmt: skip
+
+
+def _day(moment: dt.datetime | None) -> Any:
+    """Midnight as its day, the beginning of all time as nothing."""
+    if moment is None or moment.year <= 1970:
+        return None
+    return moment.date() if moment.time() == dt.time() else moment
 
 
 def _fits(row: dict[str, Any], model: str, provider: str | None, own: bool) -> bool:

@@ -174,7 +174,10 @@ def stats(settings: Settings, days: int, basis: str, currency: str | None, as_js
     money = (currency or settings.currency).upper()
     rates = view.query("exchange_used", filters, currency=money).to_pylist()
     if money != "USD" and not rates:
-        raise SpanfoldError(f"no exchange rate of {money} is known: state one with `spanfold prices rate {money} USD`")
+        raise SpanfoldError(
+            f"no exchange rate of {money} is in the snapshot: state what one is worth in USD with "
+            f"`spanfold prices rate {money} AMOUNT`; a running `spanfold up` takes it over within 10 seconds"
+        )
     rows = view.query(
         "cost_table", filters, by="key", then_by="model", limit=1_000, basis=basis, currency=money
     ).to_pylist()  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,37 @@ def test_a_file_in_another_unit_is_refused(running: Product, table: str) -> None
     with pytest.raises(PriceRefused, match="per-1k heading"):
         run(running, "prices", "import", "-", "--yes", stdin=table)
     assert as_json(running, "prices", "list", "--own") == []
+
+
+def test_a_single_price_far_from_the_list_is_refused(running: Product) -> None:
+    """A thousandfold price stays out although the others of its file are right, and one stated by hand as well; what is
+    meant so is taken with --force (TB-040)."""
+    table = """provider,model,input_per_1k,output_per_1k
+openai,gpt-4o-mini,0.15,0.0006
+openai,gpt-4o,0.0025,0.01
+openai,gpt-5,0.00125,0.01
+"""
+    with pytest.raises(
+        PriceRefused, match=r"row 2: gpt-4o-mini input would cost 150 .* the list says 0\.15: .*--force"
+    ):
+        run(running, "prices", "import", "-", "--yes", stdin=table)
+    by_hand = ("prices", "set", "openai", "gpt-4o-mini", "input=0.15", "--per", "1K", "--yes")
+    with pytest.raises(PriceRefused, match="gpt-4o-mini uncached_input would cost 150 USD per million"):
+        run(running, *by_hand)
+    assert as_json(running, "prices", "list", "--own") == []
+    assert as_json(running, "prices", "import", "-", "--force", stdin=table)["notes"] == [
+        "6 prices read, 0 of them known already"
+    ]
+    assert as_json(running, *by_hand, "--force")["change"] == pytest.approx(149.85, abs=1e-9)
+
+
+def test_prices_are_listed_by_the_million(running: Product) -> None:
+    """For people a token price is one of a million tokens, for programs of one."""
+    asked = ("prices", "list", "--provider", "openai", "--model", "gpt-4o-mini")
+    assert re.search(r"gpt-4o-mini +text_output +0\.6 USD +1M tokens", run(running, *asked).stdout)
+    prices = {row["bucket"]: row["price"] for row in as_json(running, *asked) if row["context_key"] is None}
+    assert (prices["uncached_input"], prices["text_output"]) == pytest.approx((0.15e-6, 0.6e-6), rel=1e-12)
+    assert "more: narrow it" in run(running, "prices", "list").stderr
 
 
 def test_negotiated_rates_are_imported(running: Product) -> None:
@@ -179,6 +211,13 @@ def test_whatif_prices_recorded_usage_as_another_model(running: Product) -> None
     assert batch["assumed_calls"] == (0 if batch["cost_as"] < 7 else 2)
     whole = as_json(running, "whatif", "--model", "*", "--as", "gpt-4o", "--prices", "today")
     assert (whole["calls"], whole["cost_as"]) == (3, pytest.approx(25.0, abs=1e-12))
+    assert told["assumed_calls"] == 0  # gpt-4o is on one list only: as sure as openai/gpt-4o
+    asked_for = chat(9, 9, model="gpt-4o-mini", tokens=(1_000_000, 0), gen_ai__response__model="gpt-4o-mini-2024-07-18")
+    running.send(traces([asked_for]))
+    running.fold()
+    for name in ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", "gpt-4o-mini*"):
+        calls = as_json(running, "whatif", "--model", name, "--as", "gpt-4o")["calls"]
+        assert calls == (1 if name.endswith("18") else 3)
     with pytest.raises(SpanfoldError, match="openai/gpt-4o"):
         run(running, *asked, "gpt4o")
 
@@ -192,7 +231,7 @@ def test_stats_by_other_prices_and_in_other_money(running: Product) -> None:
         (row,) = [row for row in found["rows"] if row["model"] == "gpt-4o-mini"]
         return found["currency"], found["rates"], row["cost"], row["cost_per_call"]
 
-    with pytest.raises(SpanfoldError, match="prices rate EUR USD"):
+    with pytest.raises(SpanfoldError, match="prices rate EUR AMOUNT"):
         run(running, "stats", "--currency", "EUR")
     run(running, "prices", "rate", "EUR", "1.25", "--day", "2020-01-01")
     run(running, "prices", "rate", "EUR", "2", "--day", "2026-01-01")
