@@ -23,6 +23,7 @@ def _last_answer(status: bytes, body: bytes, extra: bytes = b"") -> bytes:
 _TOO_LARGE = _last_answer(
     b"431 Request Header Fields Too Large", b'{"code":3,"message":"the headers are larger than 65536 bytes"}'
 )
+_NO_HTTP = _last_answer(b"400 Bad Request", b'{"code":3,"message":"this is not an HTTP request"}')
 _TOO_MANY = _last_answer(
     b"503 Service Unavailable", b'{"code":14,"message":"too many connections"}', b"retry-after: 1\r\n"
 )
@@ -81,6 +82,10 @@ class BoundedConnection(HttpToolsProtocol):
         if not self._ended:
             super().on_message_complete()
         self._in_headers, self._header_bytes, self._waiting_bytes = True, 0, 0
+
+    def send_400_response(self, msg: str) -> None:
+        """For what cannot be parsed; uvicorn would answer in plain text."""
+        self._end_with(_NO_HTTP)
 
     def _end_with(self, answer: bytes) -> None:
         """Closed at once, a connection that still receives is reset, and its sender may not see the answer."""

@@ -93,6 +93,7 @@ class Journal:
         self._sealed_bytes = 0
         self._checked = 0.0
         self._problem: str | None = None
+        self._unmet = 0  # bytes of the last group, if it was refused
         self._number = first_segment - 1
         self._durable = self._recover(acknowledged or Position(0, 0))
         with self._commit_lock, contextlib.suppress(JournalError):  # a full disk must not keep the port closed
@@ -134,10 +135,10 @@ class Journal:
             return self._durable, read()
 
     def check(self) -> None:
-        """Raises JournalError if a record would be refused now; repairs what can be repaired."""
+        """Raises JournalError if what was refused last would be refused again; repairs what can be repaired."""
         with self._commit_lock:
             try:
-                self._refuse_if_full(0)
+                self._refuse_if_full(self._unmet)
                 if self._descriptor < 0:
                     self._roll(0)
             except JournalError as error:
@@ -165,10 +166,10 @@ class Journal:
     def _commit(self, group: _Group) -> None:
         try:
             self._write(group)
-            self._problem = None
+            self._problem, self._unmet = None, 0
         except JournalError as error:
             group.error = error
-            self._problem = str(error)
+            self._problem, self._unmet = str(error), group.size
         finally:
             group.done.set()
 

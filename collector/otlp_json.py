@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -46,6 +47,33 @@ def to_protobuf(request: type[Any], body: bytes) -> bytes:
     except (RecursionError, EncodeError) as error:
         raise Refused(Code.INVALID_ARGUMENT, "the body is nested too deeply") from error
     return encoded
+
+
+def misspelt(request: type[Any], body: bytes) -> str:
+    """A sentence about keys in snake_case, which OTLP/JSON ignores; "" when there are none.
+
+    Within a JSON text only a key stands between bare quotes before a colon, so this finds no words of a sender.
+    """
+    found = {match.decode() for match in _snake_case(request.DESCRIPTOR).findall(body)}
+    if not found:
+        return ""
+    told = ", ".join(sorted(found))
+    return f"ignored: {told}; keys of OTLP/JSON are written in lowerCamelCase"
+
+
+@cache
+def _snake_case(descriptor: Descriptor) -> re.Pattern[bytes]:
+    """Matches the keys that would be fields of the request, were they not in snake_case."""
+    names: set[str] = set()
+    known, waiting = set(), [descriptor]
+    while waiting:
+        message = waiting.pop()
+        if message.full_name in known:
+            continue
+        known.add(message.full_name)
+        names.update(field.name for field in message.fields if field.json_name != field.name)
+        waiting.extend(field.message_type for field in message.fields if field.message_type is not None)
+    return re.compile(rb'"(%s)"\s*:' % "|".join(sorted(names)).encode())
 
 
 def _fill(message: Any, data: Any) -> None:

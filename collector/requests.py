@@ -14,7 +14,7 @@ from spanfold.collector.counters import Counters
 from spanfold.collector.errors import JournalError
 from spanfold.collector.journal import Journal, JournalRecord
 from spanfold.collector.limits import RETRY_SECONDS, InFlight, Limits, inflate, too_large
-from spanfold.collector.otlp_json import to_protobuf
+from spanfold.collector.otlp_json import misspelt, to_protobuf
 from spanfold.collector.senders import ANYONE, Caller, Rates
 from spanfold.collector.signals import Checked, Signal
 
@@ -47,10 +47,13 @@ class Intake:
             with self._in_flight.hold(len(body)):
                 if len(body) > self._limits.request_bytes:
                     raise too_large(self._limits.request_bytes)
+                warning = ""
                 if encoding is Encoding.JSON:
+                    warning = misspelt(signal.request, body)
                     body = to_protobuf(signal.request, body)
                 checked, body = _check(signal, body)
-                return self._keep(signal, encoding, checked, body, caller)
+                self._keep(signal, checked, body, caller)
+                return _response(signal, encoding, checked, warning)
         except Refused as refused:
             self.count_refusal(signal, refused)
             raise
@@ -58,7 +61,7 @@ class Intake:
     def count_refusal(self, signal: Signal, refused: Refused) -> None:
         self._counters.add(signal.name, "refused" if refused.transient else "rejected", 0)
 
-    def _keep(self, signal: Signal, encoding: Encoding, checked: Checked, body: bytes, caller: Caller) -> bytes:
+    def _keep(self, signal: Signal, checked: Checked, body: bytes, caller: Caller) -> None:
         if checked.kept:
             record = JournalRecord(
                 signal=signal.name, tenant=caller.tenant, key_label=caller.key_label, received_ns=time.time_ns(),
@@ -73,7 +76,6 @@ class Intake:
             self._counters.add(signal.name, "accepted", 0)
         if checked.rejected:
             self._counters.add(signal.name, "rejected", checked.rejected, requests=0)
-        return _response(signal, encoding, checked)
 
 
 def _check(signal: Signal, body: bytes) -> tuple[Checked, bytes]:
@@ -92,11 +94,12 @@ def _check(signal: Signal, body: bytes) -> tuple[Checked, bytes]:
         raise Refused(Code.INVALID_ARGUMENT, f"the request cannot be written without its bad items: {error}") from error
 
 
-def _response(signal: Signal, encoding: Encoding, checked: Checked) -> bytes:
-    """The export response; `partial_success` stays unset when nothing was rejected."""
-    if not checked.rejected:
+def _response(signal: Signal, encoding: Encoding, checked: Checked, warning: str) -> bytes:
+    """The export response; `partial_success` stays unset when nothing was rejected and there is nothing to warn of."""
+    told = [f"rejected: {checked.reason}"] if checked.rejected else []
+    message = "; ".join(told + [warning] * bool(warning))[:MAX_MESSAGE]
+    if not message:
         return b"" if encoding is Encoding.PROTOBUF else b"{}"
-    message = f"rejected: {checked.reason}"[:MAX_MESSAGE]
     if encoding is Encoding.JSON:
         first, *rest = signal.rejected_field.split("_")
         name = first + "".join(word.capitalize() for word in rest)

@@ -25,11 +25,13 @@ LIMIT = 1 << 20
 
 @contextmanager
 def running(data: Path, **options: Any) -> Iterator[Collector]:
-    """A collector with a request limit of 1 MiB."""
-    limits = Limits(request_bytes=LIMIT, read_seconds=1.0)
+    """A collector with a request limit of 1 MiB, unless `limits` says otherwise."""
     keys = Keyring.open(data)
-    settings = {"grpc_port": 0, "http_port": 0, "disk_floor_bytes": 0, "segment_bytes": 4 << 20, **options}
-    collector = Collector(CollectorOptions(data=data, limits=limits, **settings), keys)
+    settings: dict[str, Any] = {
+        "grpc_port": 0, "http_port": 0, "disk_floor_bytes": 0, "segment_bytes": 4 << 20,
+        "limits": Limits(request_bytes=LIMIT, read_seconds=1.0), **options,
+    }  # fmt: skip
+    collector = Collector(CollectorOptions(data=data, **settings), keys)
     try:
         yield collector
     finally:

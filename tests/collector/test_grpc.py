@@ -177,22 +177,6 @@ def test_the_stock_exporters(tmp_path: Path, collector: Collector) -> None:
     assert {record.signal: record.items for record in stored(tmp_path)} == {"traces": 1, "logs": 1, "metrics": 1}
 
 
-def test_the_stock_exporter_survives_an_outage(tmp_path: Path) -> None:
-    """A sender whose collector is away for two seconds delivers everything by its own retries (44)."""
-    with running(tmp_path) as collector:
-        port = collector.grpc_port
-    exporter = OTLPSpanExporter(endpoint=f"127.0.0.1:{port}", insecure=True, timeout=10)
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    sending = threading.Thread(target=lambda: provider.get_tracer("test").start_span("patient").end())
-    sending.start()
-    time.sleep(2)
-    with running(tmp_path, grpc_port=port):
-        sending.join()
-        provider.shutdown()
-    assert [s.name for s in stored_spans(tmp_path)] == ["patient"]
-
-
 def test_stop_answers_what_is_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopping waits for requests that are being written, and what they were told holds (73)."""
     real = Journal.append
