@@ -157,7 +157,7 @@ def _unpriced(chosen: filter_bar.Selection) -> None:
         rows,
         row_id=lambda r: f"{r['provider']}/{r['model']}",
         sortable=True,
-        foot="Give a model a price: spanfold prices set",
+        foot="Take a suggestion over: spanfold prices alias PROVIDER MODEL. State a price: spanfold prices set",
     )
 
 
