@@ -23,7 +23,7 @@ up: $(VENV)/.server  ## set everything up and run it on demo traffic
 	$(BIN)/spanfold up --demo --data $(DATA)
 
 test: $(VENV)/.dev   ## set everything up and run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 lint: $(VENV)/.dev   ## ruff
 	$(BIN)/ruff format --check .
