@@ -32,15 +32,16 @@ def short(value: float | None) -> str:
     return f"{value:,.0f}"
 
 
-def money(value: float | None) -> str:
-    """US dollars with the digits that matter: a call costs cents of a cent, a month thousands."""
+def money(value: float | None, currency: str = "USD") -> str:
+    """An amount with the digits that matter: a call costs cents of a cent, a month thousands."""
     if value is None:
         return DASH
     size = abs(value)
+    dollar, code = ("$", "") if currency == "USD" else ("", f" {currency}")
     if 0 < size < 1e-6:
-        return "<$0.000001"
+        return f"<{dollar}0.000001{code}"
     digits = 0 if size >= 10_000 else 2 if size >= 1 or size == 0 else 3 if size >= 0.1 else 4 if size >= 0.001 else 6
-    return f"{'-' if value < 0 else ''}${size:,.{digits}f}"
+    return f"{'-' if value < 0 else ''}{dollar}{size:,.{digits}f}{code}"
 
 
 def rate(per_unit: float | None) -> str:

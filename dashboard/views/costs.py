@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -28,6 +29,30 @@ FACETS = {
     "project": "project",
 }
 MOST = 200
+BASES = {  # which price counts, in words
+    "Prices then": "true",
+    "Believed then": "believed",
+    "Prices today": "today",
+}
+TOLD = {
+    "believed": "Priced as it was believed when each call was made.",
+    "today": "Priced as if each call were made today.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Whose prices, and in which money: parameters of the cost queries."""
+
+    basis: str
+    currency: str
+
+    @property
+    def asked(self) -> dict[str, str]:
+        return {"basis": self.basis, "currency": self.currency}
+
+    def said(self, value: float | None) -> str:
+        return formatting.money(value, self.currency)
 
 
 def page() -> None:
@@ -40,12 +65,14 @@ def page() -> None:
                 "By", list(BY), default="Model", key="cost-by", required=True, label_visibility="collapsed"
             )
         ]
-    rows = answers.rows("cost_table", chosen.filters, by=by, limit=MOST)
+        money = _money()
+    _say(chosen, money)
+    rows = answers.rows("cost_table", chosen.filters, by=by, limit=MOST, **money.asked)
     if not rows:
         states.nothing_here(chosen, "calls")
         return
-    _chart(chosen, by)
-    _table(chosen, rows, by)
+    _chart(chosen, by, money)
+    _table(chosen, rows, by, money)
     left, right = st.columns([4, 5], gap="medium")
     with left:
         _unpriced(chosen)
@@ -53,15 +80,39 @@ def page() -> None:
         _prices(rows if by == "model" else answers.rows("cost_table", chosen.filters, by="model", limit=MOST))
 
 
-def _chart(chosen: filter_bar.Selection, by: str) -> None:
+def _money() -> Money:
+    """The two choices: whose prices, and in which money where a rate of another one is known."""
+    named = st.selectbox(
+        "Prices", list(BASES), key="basis", bind="query-params", width=150, label_visibility="collapsed"
+    )
+    basis = BASES[named]
+    known = ["USD", *(row["currency"] for row in answers.rows("currencies"))]
+    if len(known) == 1:
+        return Money(basis, "USD")
+    currency = st.selectbox(
+        "Currency", known, key="currency", bind="query-params", width=100, label_visibility="collapsed"
+    )
+    return Money(basis, currency)
+
+
+def _say(chosen: filter_bar.Selection, money: Money) -> None:
+    """What stands behind figures that are not the usual ones: the basis, and the exchange rates with their days."""
+    told = [TOLD[money.basis]] if money.basis in TOLD else []
+    rates = answers.rows("exchange_used", chosen.filters, currency=money.currency)
+    told += [f"1 {money.currency} = {rate['usd']:g} USD from {rate['day']} on." for rate in rates]
+    if told:
+        st.caption(" ".join(told))
+
+
+def _chart(chosen: filter_bar.Selection, by: str, money: Money) -> None:
     filters = chosen.filters
     step = "hour" if filters.start and filters.end and (filters.end - filters.start).days < 2 else "day"
-    series = answers.rows("cost_by_day", filters, step=step, by=by)
+    series = answers.rows("cost_by_day", filters, step=step, by=by, **money.asked)
     charts.by_time(
         series,
         "cost",
-        "Cost",
-        format="$,.2~f",
+        "Cost" if money.currency == "USD" else f"Cost, {money.currency}",
+        format="$,.2~f" if money.currency == "USD" else ",.2~f",
         deploys=answers.rows("deploys", filters),
         step=step,
         key="cost-series",
@@ -69,11 +120,12 @@ def _chart(chosen: filter_bar.Selection, by: str) -> None:
     )
 
 
-def _table(chosen: filter_bar.Selection, rows: Sequence[Row], by: str) -> None:
+def _table(chosen: filter_bar.Selection, rows: Sequence[Row], by: str, money: Money) -> None:
     total = sum(row["cost"] or 0 for row in rows)
     most = max((row["cost"] or 0 for row in rows), default=0) or 1
     title = next(label for label, name in BY.items() if name == by)
-    grids.section(f"By {title.lower()}", "cost_table", key="cost-table", filters=chosen.filters, by=by, limit=MOST)
+    asked = {"filters": chosen.filters, "by": by, "limit": MOST} | money.asked
+    grids.section(f"By {title.lower()}", "cost_table", key="cost-table", **asked)
     columns = (
         grids.Column(
             title, lambda r: grids.filter_cell(FACETS[by], r["key"]) or grids.cell(charts.UNKNOWN, tone="soft")
@@ -81,7 +133,7 @@ def _table(chosen: filter_bar.Selection, rows: Sequence[Row], by: str) -> None:
         grids.Column(
             "Cost",
             lambda r: grids.cell(
-                formatting.money(r["cost"]),
+                money.said(r["cost"]),
                 v=r["cost"],
                 bar=r["cost"] / most if r["cost"] is not None else None,
                 sub=f"{r['unpriced_calls']:,} unpriced" if r["unpriced_calls"] else None,
@@ -97,7 +149,7 @@ def _table(chosen: filter_bar.Selection, rows: Sequence[Row], by: str) -> None:
             align="right",
         ),
         grids.Column(
-            "Per call", lambda r: grids.cell(formatting.money(r["cost_per_call"]), v=r["cost_per_call"]), align="right"
+            "Per call", lambda r: grids.cell(money.said(r["cost_per_call"]), v=r["cost_per_call"]), align="right"
         ),
         grids.Column("Tokens in", lambda r: _tokens(r["input_tokens"]), align="right"),
         grids.Column(
@@ -112,7 +164,7 @@ def _table(chosen: filter_bar.Selection, rows: Sequence[Row], by: str) -> None:
         grids.Column("p95", lambda r: grids.cell(formatting.duration(r["p95_ms"]), v=r["p95_ms"]), align="right"),
     )
     unpriced = sum(row["unpriced_calls"] or 0 for row in rows)
-    foot = f"Total {formatting.money(total)}" + (
+    foot = f"Total {money.said(total)}" + (
         f", and {formatting.plural(unpriced, 'call')} without a price" if unpriced else ""
     )
     grids.draw("cost-rows", columns, rows, row_id=lambda r: str(r["key"]), sortable=True, foot=foot)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 import logging
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from streamlit.testing.v1 import AppTest
 from spanfold.analytics.queries import Reader
 from spanfold.dashboard import backend, grids, states, transcripts
 from spanfold.dashboard.backend import Backend
+from spanfold.state.price_overrides import PriceOverride
+from spanfold.state.price_sources import ExchangeRate
 from spanfold.state.store import StateStore
 from spanfold.state.targets import Target
 from tests.dashboard import story
@@ -244,6 +248,38 @@ def test_costs_list_what_has_no_price(house: Backend) -> None:
     assert (rows["house-model-7"]["t"], rows["house-model-7"]["sub"]) == ("–", "1 unpriced")
     unpriced = next(grid for grid in parts(app, "grid") if grid["columns"][-1]["label"] == "Nearest known")
     assert [row["cells"][0]["t"] for row in unpriced["rows"]] == ["house-model-7"]
+
+
+def test_costs_by_other_prices_and_in_other_money(own_house: Backend) -> None:
+    """Today's prices in euros: the table follows both choices, and the rate stands there with its day (TB-043)."""
+    state, since = own_house.state, dt.datetime(2025, 12, 1, tzinfo=dt.UTC)
+    state.prices.add(
+        [PriceOverride(provider="openai", model_pattern="gpt-4o-mini", bucket="uncached_input", price=Decimal("0.001"),
+                       unit="token", valid_from=since, source="test")], who="test",
+    )  # fmt: skip
+    state.price_sources.add_rates(
+        [ExchangeRate(currency="EUR", day=dt.date(2025, 1, 1), usd=Decimal(2), source="test")], who="test"
+    )
+    story.publish_reviews(own_house.data)
+    with duckdb.connect(str(own_house.data / "spanfold.duckdb"), read_only=True) as stock:
+        told = "SELECT sum(cost_today) / 2, sum(cost) FROM call_costs WHERE model = 'gpt-4o-mini'"
+        ((euros, dollars),) = stock.sql(told).fetchall()
+    app = open_page("costs", range="6h", basis="Prices today", currency="EUR")
+
+    def cost() -> Any:
+        return dict(zip(map(shown, cells(app, "Model", "Model")), cells(app, "Model", "Cost"), strict=True))[
+            "gpt-4o-mini"
+        ]
+
+    assert euros > 100 * dollars
+    assert cost()["v"] == pytest.approx(euros, rel=1e-9)
+    assert cost()["t"].endswith(" EUR")
+    said = [caption.value for caption in app.caption]
+    assert "Priced as if each call were made today. 1 EUR = 2 USD from 2025-01-01 on." in said
+    app.selectbox(key="basis").set_value("Prices then").run()
+    app.selectbox(key="currency").set_value("USD").run()
+    assert cost()["v"] == pytest.approx(dollars, rel=1e-9)
+    assert cost()["t"].startswith("$")
 
 
 def test_price_rows_in_use(house: Backend) -> None:
