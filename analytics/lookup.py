@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow as pa
 
 from spanfold.analytics.derive import COLUMNS, with_facts
-from spanfold.analytics.views import duckdb_type
+from spanfold.analytics.stored import Columns, select
 from spanfold.exporter.identity import ANY_HOUR
 from spanfold.exporter.lake import EPOCH_DAY
-from spanfold.exporter.manifest import Manifest
-from spanfold.semconv.schema import FACTS, TABLES
+from spanfold.exporter.manifest import FileEntry, Manifest
+from spanfold.semconv.schema import FACTS
 
 Traces = Sequence[tuple[str, str]]  # tenant, trace_id
 WithoutDamaged = Callable[[], Manifest | None]  # asked when a file cannot be read; None: no file is to blame
@@ -33,7 +33,7 @@ class StoredSpans:
     """
 
     def __init__(self, data: Path, hours: Hours, without_damaged: WithoutDamaged = lambda: None) -> None:
-        self._data, self._hours, self._without_damaged = data, hours, without_damaged
+        self._hours, self._without_damaged, self._columns = hours, without_damaged, Columns(data)
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self.manifest = Manifest(version=0)
         self.rows_read = 0  # rows that came back, for the proof that work follows what arrived
@@ -91,31 +91,26 @@ class StoredSpans:
 
     def _read(self, table: str, columns: list[str], traces: Traces) -> pl.DataFrame:
         hours = self._hours(traces)
-        files = [str(self._data / path) for path in self._paths(table, hours)]
-        names = ", ".join(columns)
-        if not files:
-            source, parameters = f"(SELECT NULL::DATE AS date, {_typed_nulls(table, columns)} LIMIT 0)", []
-        else:
-            source = "read_parquet(?, hive_partitioning=true, hive_types={'date': DATE})"
-            parameters = [files]
+        self._columns.met(self.manifest)
+        source = select(table, self._columns.groups(table, self._files(table, hours)), columns)
         wanted = pa.table({"tenant": [t for t, _ in traces], "trace_id": [i for _, i in traces]})
         self._connection.register("wanted", wanted)
         condition = _within(hours) if table == "spans" else "true"
-        sql = f"SELECT date, {names} FROM {source} SEMI JOIN wanted USING (tenant, trace_id) WHERE {condition}"
-        found = self._connection.sql(sql, params=parameters).to_arrow_table()
+        sql = f"SELECT * FROM ({source}) SEMI JOIN wanted USING (tenant, trace_id) WHERE {condition}"
+        found = self._connection.sql(sql).to_arrow_table()
         self._connection.unregister("wanted")
         self.rows_read += found.num_rows
         frame = pl.from_arrow(found)
         assert isinstance(frame, pl.DataFrame)
         return frame
 
-    def _paths(self, table: str, hours: set[int]) -> list[str]:
+    def _files(self, table: str, hours: set[int]) -> list[FileEntry]:
         """Files of the days of these hours; contexts and facts also beside them, where log records lie."""
         if ANY_HOUR in hours:
-            return self.manifest.paths(table)
+            return self.manifest.of_table(table)
         around = (-1, 0, 1) if table in ("contexts", "facts") else (0,)
         days = {(EPOCH_DAY + dt.timedelta(days=hour // 24 + more)).isoformat() for hour in hours for more in around}
-        return [file.path for file in self.manifest.files_of(table) if file.date in days]
+        return [file for file in self.manifest.files_of(table) if file.date in days]
 
 
 def _within(hours: Iterable[int]) -> str:
@@ -133,7 +128,3 @@ def _within(hours: Iterable[int]) -> str:
 
 def _literal(hour: int) -> str:
     return f"TIMESTAMP '{dt.datetime(1970, 1, 1) + dt.timedelta(hours=hour)}'"
-
-
-def _typed_nulls(table: str, columns: list[str]) -> str:
-    return ", ".join(f"NULL::{duckdb_type(TABLES[table].field(c).type)} AS {c}" for c in columns)

@@ -25,13 +25,15 @@ import pyarrow as pa
 from spanfold.analytics.price_rows import EXCHANGE, MODELS, PRICES, RATES
 from spanfold.analytics.prices import ModelKey, PriceBook
 from spanfold.analytics.snapshots import published
-from spanfold.analytics.views import definitions, duckdb_type, lake_view
+from spanfold.analytics.stored import Columns, duckdb_type, select
+from spanfold.analytics.views import definitions, lake_view
 from spanfold.exporter.durable import sync_dirs, write_durably
 from spanfold.exporter.manifest import Manifest
 from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
 
 KEEP, KEEP_YOUNG, YOUNG_SECONDS = 5, 50, 900
 _T, _TEXT, _INT = pa.timestamp("us"), pa.string(), pa.int64()
+_MODEL = ("provider", "request_model", "response_model")
 _TARGET = [(name, _TEXT) for name in ("tenant", "kind", "trace_id", "span_id", "message_id")]
 
 STATE: dict[str, pa.Schema] = {  # the control-plane tables that a snapshot copies; never keys, never comments
@@ -90,6 +92,7 @@ class Publisher:
         self.directory = data / "snapshots"
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._known = Models.read(self._models_file)
+        self._columns = Columns(data)
         self._base = _Copied(self.directory / f"base-{os.getpid()}.tmp")
         self._template = _Copied(self.directory / f"template-{os.getpid()}.tmp")
         self._connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
@@ -113,6 +116,7 @@ class Publisher:
     ) -> Path:
         """Publishes one version and makes it current. `models` are names seen since the last call; None = not known,
         they are collected from the files that were added since."""
+        self._columns.met(manifest)
         self._learn(manifest, models)
         template = self._current_template(book, state_copies)
         name = self._next_name(manifest.version)
@@ -131,7 +135,7 @@ class Publisher:
     def _learn(self, manifest: Manifest, models: Iterable[ModelKey] | None) -> None:
         """Keeps the model names up to date; the file that remembers them may be lost at any time."""
         if models is None:
-            known = _stored_models(self._connection, self.data, manifest, self._known)
+            known = _stored_models(self._connection, self._columns, manifest, self._known)
         else:
             known = replace(self._known, version=manifest.version, models=self._known.models | set(models))
         if known.models != self._known.models:
@@ -162,14 +166,14 @@ class Publisher:
     def _write_version(self, path: Path, name: str, manifest: Manifest, book: PriceBook) -> None:
         with _attached(self._connection, path) as connection:
             for table in TABLES:
-                paths = [str(self.data.resolve() / entry) for entry in manifest.paths(table)]
-                if paths:
-                    connection.execute(lake_view(table, paths))
+                files = manifest.of_table(table)
+                if files:
+                    connection.execute(lake_view(table, self._columns.groups(table, files)))
             connection.execute(
                 "INSERT INTO meta.snapshot VALUES (?, ?, ?, ?, ?, ?)",
                 [
                     name.removesuffix(".duckdb"), manifest.version, SCHEMA_VERSION, _now(), book.version,
-                    manifest.counters.get("folded_spans"),
+                    sum(file.rows for file in manifest.files_of("spans")),
                 ],
             )  # fmt: skip
 
@@ -252,7 +256,7 @@ def _create_static(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> No
         "published_at TIMESTAMP, book_version VARCHAR, spans BIGINT)"
     )
     for table in TABLES:
-        connection.execute(lake_view(table, ()))
+        connection.execute(lake_view(table, {}))
     book_tables = {
         "book.prices": PRICES, "book.rates": RATES, "book.rates_believed": RATES, "book.models": MODELS,
         "book.exchange": EXCHANGE,
@@ -297,17 +301,17 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -
         connection.unregister("incoming")
 
 
-def _stored_models(connection: duckdb.DuckDBPyConnection, data: Path, manifest: Manifest, known: Models) -> Models:
+def _stored_models(connection: duckdb.DuckDBPyConnection, stored: Columns, manifest: Manifest, known: Models) -> Models:
     """Adds the combinations of model names in the files added since, and those that calls may get from their twins.
     Reads three dictionary columns and a few decisions."""
     found: dict[str, set[ModelKey]] = {}
-    for table, columns, condition in (
-        ("spans", "provider, request_model, response_model", "is_candidate"),
-        ("suppressed", "fills ->> 'provider', fills ->> 'request_model', fills ->> 'response_model'", "fills <> ''"),
+    for table, kept, columns, condition in (
+        ("spans", (*_MODEL, "is_candidate"), ", ".join(_MODEL), "is_candidate"),
+        ("suppressed", ("fills",), ", ".join(f"fills ->> '{name}'" for name in _MODEL), "fills <> ''"),
     ):
-        paths = [str(data.resolve() / f.path) for f in manifest.files_of(table) if f.created > known.version]
-        sql = f"SELECT DISTINCT {columns} FROM read_parquet(?) WHERE {condition}"
-        found[table] = set(connection.execute(sql, [paths]).fetchall()) if paths else set()
+        files = [file for file in manifest.files_of(table) if file.created > known.version]
+        rows = select(table, stored.groups(table, files), kept)
+        found[table] = set(connection.sql(f"SELECT DISTINCT {columns} FROM ({rows}) WHERE {condition}").fetchall())
     fills = known.fills | found["suppressed"]
     models = known.models | found["spans"]
     return Models(manifest.version, models | {_filled(model, fill) for model in models for fill in fills}, fills)

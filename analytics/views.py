@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 
-import pyarrow as pa
-
+from spanfold.analytics.stored import Lacking, duckdb_type, select
 from spanfold.semconv.schema import FACT_COLUMNS, LATENCY_BUCKETS, PROMOTED, TABLES
 from spanfold.semconv.schema import USAGE_COLUMNS as USAGE_COLUMNS
 
@@ -79,48 +78,12 @@ def definitions() -> tuple[str, ...]:
     return tuple(fill(statement, parts) for statement in statements)
 
 
-def lake_view(table: str, paths: Sequence[str]) -> str:
-    """The view over exactly these absolute paths of one stored table; an empty typed one where there are none."""
-    schema = TABLES[table]
-    if not paths:
-        columns = ", ".join(f'NULL::{duckdb_type(f.type)} AS "{f.name}"' for f in schema)
-        return f"CREATE OR REPLACE VIEW lake.{table} AS SELECT NULL::DATE AS date, {columns} WHERE false"
-    files = ", ".join(_literal_path(path) for path in paths)
-    columns = ", ".join(f'"{name}"' for name in schema.names)
-    return (
-        f"CREATE OR REPLACE VIEW lake.{table} AS SELECT date, {columns} "
-        f"FROM read_parquet([{files}], hive_partitioning = true, hive_types = {{'date': DATE}})"
-    )
-
-
-def duckdb_type(arrow: pa.DataType) -> str:
-    """The DuckDB name of a stored type."""
-    if pa.types.is_list(arrow):
-        return f"{duckdb_type(arrow.value_type)}[]"
-    if pa.types.is_fixed_size_binary(arrow) or pa.types.is_binary(arrow):
-        return "BLOB"
-    if pa.types.is_decimal(arrow):
-        return f"DECIMAL({arrow.precision}, {arrow.scale})"
-    return _TYPES[str(arrow)]
-
-
-_TYPES = {
-    "string": "VARCHAR", "int64": "BIGINT", "int32": "INTEGER", "uint8": "UTINYINT", "uint16": "USMALLINT",
-    "uint32": "UINTEGER", "uint64": "UBIGINT", "bool": "BOOLEAN", "double": "DOUBLE", "timestamp[us]": "TIMESTAMP",
-    "date32[day]": "DATE", "time64[us]": "TIME",
-}  # fmt: skip
+def lake_view(table: str, groups: Mapping[Lacking, Sequence[str]]) -> str:
+    """The view over exactly these files of one stored table; an empty typed one where there are none."""
+    return f"CREATE OR REPLACE VIEW lake.{table} AS {select(table, groups)}"
 
 
 _END_TIME = "make_timestamp(epoch_us(s.start_time) + (s.duration_ns + coalesce(s.start_nanos, 0)) // 1000)"
-
-
-def _literal_path(path: str) -> str:
-    """A path as a string literal in which DuckDB finds no glob."""
-    for character in "[*?":
-        path = path.replace(character, "\0" + character)
-    for character in "[*?":
-        path = path.replace("\0" + character, f"[{character}]")
-    return "'" + path.replace("'", "''") + "'"
 
 
 def fill(statement: str, parts: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spanfold.exporter.lake import Lake, read_table
+from spanfold.exporter.lake import Lake, read_rows
 from spanfold.exporter.manifest import FileEntry, Manifest
 from spanfold.semconv.schema import QUALITY, REDACTIONS, ROLLUP, TABLES
 
@@ -70,8 +70,7 @@ def merge(lake: Lake, work: Merge) -> FileEntry:
 
     Raises FileDamaged, naming the file, when one of them is not what was written.
     """
-    tables = [read_table(lake.data, file) for file in work.files]
-    rows = merged_rows(work.table, pa.concat_tables([t.cast(TABLES[work.table]) for t in tables]))
+    rows = merged_rows(work.table, pa.concat_tables([read_rows(lake.data, file) for file in work.files]))
     return lake.prepare(work.table, work.day, rows, level=work.level)
 
 

@@ -285,6 +285,15 @@ def read_table(data: Path, entry: FileEntry, columns: list[str] | None = None, *
     return pq.ParquetFile(pa.BufferReader(raw)).read(columns)
 
 
+def read_rows(data: Path, entry: FileEntry) -> pa.Table:
+    """The rows of one file in today's columns; one that the file lacks is NULL. Raises FileDamaged."""
+    rows, schema = read_table(data, entry), TABLES[entry.table]
+    columns = [
+        rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
 def _write_parquet(target: Path, table: str, rows: pa.Table, level: int) -> tuple[int, str]:
     schema = TABLES[table].with_metadata({"spanfold.schema_version": str(SCHEMA_VERSION), "spanfold.table": table})
     buffer = pa.BufferOutputStream()

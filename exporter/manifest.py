@@ -51,7 +51,7 @@ class Manifest:
     files: tuple[FileEntry, ...] = ()
     runs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # kind -> files of `exporter/identity.py`
     removed: tuple[tuple[str, int], ...] = ()  # (path, removed at ns): kept on disk until the grace period is over
-    counters: Mapping[str, int] = field(default_factory=dict)  # running totals: folded_spans, duplicates, ...
+    counters: Mapping[str, int] = field(default_factory=dict)  # running totals: spans, calls, duplicates, ...
     priced_by: str = ""  # name of the price book that the rollup files hold the cost of
 
     def files_of(self, table: str, date: str | None = None) -> list[FileEntry]:
@@ -59,7 +59,11 @@ class Manifest:
 
     def paths(self, table: str) -> list[str]:
         """Relative paths of the files of one table, oldest day first."""
-        return [f.path for f in sorted(self.files_of(table), key=lambda f: (f.date, f.created, f.path))]
+        return [file.path for file in self.of_table(table)]
+
+    def of_table(self, table: str) -> list[FileEntry]:
+        """The files of one table, oldest day first."""
+        return sorted(self.files_of(table), key=lambda f: (f.date, f.created, f.path))
 
     def dates(self, table: str) -> list[str]:
         return sorted({f.date for f in self.files_of(table)})

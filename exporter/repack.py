@@ -19,7 +19,7 @@ from spanfold.exporter.blocks import open_block
 from spanfold.exporter.compact import merged_rows
 from spanfold.exporter.content_writer import ContentWriter, Item, Location
 from spanfold.exporter.keys import Keyring
-from spanfold.exporter.lake import Lake, read_table
+from spanfold.exporter.lake import Lake, read_rows
 from spanfold.exporter.manifest import FileEntry
 from spanfold.semconv.schema import TABLES
 
@@ -75,7 +75,7 @@ class _Repacker:
         """All rows of the day; their files count as replaced unless `keep` is said."""
         files = self._lake.manifest.files_of(table, self._day.isoformat())
         self.removed += [f.path for f in files]
-        parts = [read_table(self._lake.data, f).cast(TABLES[table]) for f in files]
+        parts = [read_rows(self._lake.data, f) for f in files]
         return pa.concat_tables(parts) if parts else pa.Table.from_batches([], TABLES[table])
 
     def keep(self, table: str) -> None:

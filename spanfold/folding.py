@@ -438,6 +438,7 @@ class Folding:
     def _write_status(self, *, idle: bool) -> None:
         manifest = self.lake.manifest
         status = {
+            "pid": os.getpid(),
             "time_ns": time.time_ns(),
             "journal": list(manifest.journal),
             "manifest": manifest.version,

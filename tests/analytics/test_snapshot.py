@@ -14,8 +14,9 @@ import pytest
 from spanfold.analytics.errors import NoSnapshot
 from spanfold.analytics.prices import PriceBook
 from spanfold.analytics.queries import Reader
-from spanfold.analytics.snapshot import KEEP, Publisher
+from spanfold.analytics.snapshot import KEEP, STATE, Publisher
 from spanfold.analytics.snapshots import Snapshots, published
+from spanfold.state.copies import COPIES
 from tests.analytics.lake import DAY, Lake, span, usage
 
 BOOK = PriceBook.load()
@@ -153,3 +154,8 @@ def test_state_copies_show_in_the_next_snapshot(tmp_path: Path) -> None:
     assert reader.rows("trace_row", trace_id=f"{1:032x}")[0]["review_state"] == "flagged"
     publisher.publish(lake.manifest(), BOOK, {}, models=[])
     assert reader.rows("trace_row", trace_id=f"{1:032x}")[0]["review_state"] == "unreviewed"
+
+
+def test_every_column_that_the_state_gives_is_copied() -> None:
+    """The two allowlists, of what the control plane gives and of what a snapshot takes, name the same columns."""
+    assert {name: STATE[name] for name in COPIES} == COPIES

@@ -114,6 +114,8 @@ SQL = {
         ("timeout", ["night", "batch"], None)
     ],
     "SELECT kind, trace_id[-1:], state, revision, who FROM reviews": [("trace", "1", "approved", 1, "ann")],
+    "SELECT to_state, has_comment FROM review_events": [("approved", True)],
+    "SELECT spans FROM meta.snapshot": [(7,)],
     "SELECT title, service, completed_at FROM deploys": [
         ("Shorter prompts", "shop", dt.datetime(2025, 11, 20, 12))
     ],

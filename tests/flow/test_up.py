@@ -20,7 +20,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
-from spanfold.status import read_run_file
+from spanfold.status import gather, read_run_file
 from spanfold.supervisor import Child, Supervisor, backoff
 
 SPANFOLD = [sys.executable, "-m", "spanfold.cli"]
@@ -134,10 +134,12 @@ def test_a_killed_part_comes_back(up: Up) -> None:
 
 def test_children_die_with_a_killed_supervisor(up: Up) -> None:
     """SIGKILL of the supervisor leaves no part running."""
-    eventually(lambda: up.pid("fold"))
+    eventually(lambda: all(up.pid(name) for name in ("collect", "fold", "dashboard")))
     pids = [child["pid"] for child in children(up.data).values() if child["pid"]]
+    assert [alive(pid) for pid in pids] == [True] * 3
     up.process.kill()
     eventually(lambda: not any(map(alive, pids)))
+    assert [alive(pid) for pid in pids] == [False] * 3
 
 
 def test_flush_returns_when_all_is_in_the_snapshot(up: Up) -> None:
@@ -213,6 +215,18 @@ def test_two_supervisors_of_one_directory(up: Up) -> None:
     assert second.returncode == 1
     assert f"held by process {up.process.pid}" in second.stderr
     assert up.process.poll() is None
+
+
+@pytest.mark.parametrize("verb", ["collect", "fold"])
+def test_a_part_alone_shows_as_running(tmp_path: Path, verb: str) -> None:
+    """A part that runs without `up` is running in `status`, with its process id, and stopped when it has ended."""
+    ports = ["--grpc-port", "0", "--http-port", "0"] if verb == "collect" else []
+    with subprocess.Popen([*SPANFOLD, verb, "--data", str(tmp_path), *ports], stdout=subprocess.PIPE) as process:
+        eventually(lambda: gather(tmp_path)["processes"][verb]["state"] == "running")
+        assert gather(tmp_path)["processes"][verb] == {"state": "running", "pid": process.pid}
+        process.terminate()
+        process.communicate(timeout=30)
+    assert gather(tmp_path)["processes"][verb] == {"state": "stopped", "pid": None}
 
 
 def test_collect_listens_within_a_second(tmp_path: Path) -> None:

@@ -335,4 +335,6 @@ def test_copied_sql_passes_the_gate(filled: Path, name: str) -> None:
     """What the screens give as "copy as SQL" runs in `spanfold sql` as well."""
     view = Reader(filled).view()
     with duckdb.connect(str(filled / "spanfold.duckdb"), read_only=True) as connection:
-        query_gate.check(connection, view.as_sql(name, DAY_RANGE, **arguments(name)))
+        text = view.as_sql(name, DAY_RANGE, **arguments(name))
+        query_gate.check(connection, text)
+        assert connection.sql(text).columns
