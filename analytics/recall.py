@@ -6,15 +6,14 @@ Without them a conversation would break wherever the process was started again.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
 
 from spanfold.analytics.continuation import Turn
-from spanfold.analytics.views import duckdb_type, read_sql
+from spanfold.analytics.stored import Columns, select
+from spanfold.analytics.views import read_sql
 from spanfold.exporter.manifest import Manifest
-from spanfold.semconv.schema import TABLES
 
 Linked = tuple[Turn, tuple[str, str] | None]  # a turn, and (trace_id, span_id) of the one it continues
 
@@ -22,10 +21,10 @@ Linked = tuple[Turn, tuple[str, str] | None]  # a turn, and (trace_id, span_id) 
 def recent_turns(data: Path, manifest: Manifest, limit: int) -> list[Linked]:
     """The turns of the latest days, oldest first: whole days, as many as hold `limit` turns, or all."""
     days = _latest_days(manifest, limit)
-    sql = read_sql("recent_turns")
+    sql, columns = read_sql("recent_turns"), Columns(data)
     for table in ("contexts", "links", "spans"):
-        paths = [str(data / file.path) for file in manifest.files_of(table) if file.date in days]
-        sql = sql.replace(f"{{{table}}}", _relation(table, paths))
+        files = [file for file in manifest.files_of(table) if file.date in days]
+        sql = sql.replace(f"{{{table}}}", f"({select(table, columns.groups(table, files))})")
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         rows = connection.sql(sql).fetchall()
     turns: dict[tuple[str, str, str], Linked] = {}
@@ -52,11 +51,3 @@ def _latest_days(manifest: Manifest, limit: int) -> set[str]:
         days.add(day)
         held += sum(file.rows for file in manifest.files_of("contexts") if file.date == day)
     return days
-
-
-def _relation(table: str, paths: Iterable[str]) -> str:
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-    if listed:
-        return f"read_parquet([{listed}], union_by_name=true, hive_partitioning=true, hive_types={{'date': DATE}})"
-    columns = ", ".join(f"NULL::{duckdb_type(field.type)} AS {field.name}" for field in TABLES[table])
-    return f"(SELECT NULL::DATE AS date, {columns} LIMIT 0)"

@@ -12,7 +12,7 @@ import pytest
 import xxhash
 
 from spanfold.exporter.manifest import read_current, write_current
-from spanfold.folding import compact_all, fold_to_end
+from spanfold.fold_process import compact_all, fold_to_end
 from spanfold.reading import open_reader
 from spanfold.semconv.schema import SPANS
 from spanfold.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 
 from spanfold.errors import HostRefused, SettingInvalid
 from spanfold.sending_access import require_known_senders
-from spanfold.settings import Settings, example_file, load
+from spanfold.settings import Settings, example_file, is_loopback, load
 
 
 def test_each_source_goes_before_the_last(tmp_path: Path) -> None:
@@ -70,12 +70,14 @@ def test_example_file_is_the_table() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
 def test_loopback(host: str) -> None:
     """Anybody may send on a loopback address."""
+    assert is_loopback(host)
     require_known_senders(Settings(host=host))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])
 def test_not_loopback(host: str) -> None:
     """Elsewhere senders need keys or client certificates, and the refusal says how."""
+    assert not is_loopback(host)
     with pytest.raises(HostRefused, match='otlp_auth = "keys"'):
         require_known_senders(Settings(host=host))
     require_known_senders(Settings(host=host, otlp_auth="keys"))
