@@ -180,12 +180,20 @@ def read(
         source, meaning.fields, meaning.content_keys, unparsed=meaning.unparsed, event_keys=meaning.event_keys
     )
     identities, traces = _identities(source)
-    fresh, counters, quality = _fresh(source, identities, runs)
+    fresh, resent, changed = _fresh(identities, runs)
     columns = {**kept.columns, **meaning.fields}
     length = len(source.columns)
     table = pa.table([columns[f.name] if f.name in columns else pa.nulls(length, f.type) for f in SPANS], schema=SPANS)
     days = partition_days(table["start_time"])
+    backwards = table["duration_ns"].to_numpy() < 0
+    quality: Counter[tuple[str, ...]] = Counter()
+    for kind, hit in (
+        ("duplicate_span", resent), ("changed_duplicate", changed), ("skewed_time", fresh & (days == 0)),
+        ("ends_before_start", fresh & backwards),
+    ):  # fmt: skip
+        quality += _counted(kind, hit, source, table)
     quality += _notes(meaning.notes, table)
+    counters = Counter(duplicates=int((resent | changed).sum()), changed_duplicates=int(changed.sum()))
     gone = [(row, rule) for row, rule in noise.dropped(source, meaning.fields["operation"]) if fresh[row]]
     counters["dropped_spans"] += len(gone)
     quality += _notes([normalise.Note("dropped_span", str(rule), row) for row, rule in gone], table)
@@ -237,25 +245,32 @@ def hours_of(start_ns: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _fresh(
-    source: SpanBatch, identities: Identities, runs: IdentityRuns
-) -> tuple[NDArray[np.bool_], Counter[str], Counter[tuple[str, ...]]]:
-    """Which spans are new: not stored, and the first of their identity in this chunk. First stored wins."""
+    identities: Identities, runs: IdentityRuns
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """(new, sent again, sent again but different) of each span. New is what is not stored, and the first of its
+    identity in this chunk: first stored wins."""
     known, same = runs.find(identities)
+    first = np.unique(identities.low, return_index=True)[1]
     fresh = np.zeros(len(known), np.bool_)
-    fresh[np.unique(identities.low, return_index=True)[1]] = True
+    fresh[first] = True
     repeated = ~fresh & ~known
-    fresh &= ~known
     changed = known & ~same
-    counters: Counter[str] = Counter()
-    counters["duplicates"] = int((known | repeated).sum())
-    counters["changed_duplicates"] = int(changed.sum())
-    quality: Counter[tuple[str, ...]] = Counter()
-    for kind, rows in (("duplicate_span", (known & same) | repeated), ("changed_duplicate", changed)):
-        for origin, count in Counter(source.columns["origin"].to_numpy()[rows].tolist()).items():
-            at = source.origins[origin]
-            service = str(at.attributes.get("service.name", ""))
-            quality[at.tenant, service, at.scope_name, kind, "", "", ""] += count
-    return fresh, counters, quality
+    if repeated.any():
+        of = np.unique(identities.low, return_inverse=True)[1]
+        changed |= repeated & (identities.digest != identities.digest[first[of]])
+    return fresh & ~known, (known | repeated) & ~changed, changed
+
+
+def _counted(kind: str, hit: NDArray[np.bool_], source: SpanBatch, table: pa.Table) -> Counter[tuple[str, ...]]:
+    """The marked rows as counts of quality, by their resource and scope, each with its first one as the example."""
+    rows = np.flatnonzero(hit)
+    origins, first, counts = np.unique(source.columns["origin"].to_numpy()[rows], return_index=True, return_counts=True)
+    out: Counter[tuple[str, ...]] = Counter()
+    for origin, row, count in zip(origins.tolist(), rows[first].tolist(), counts.tolist(), strict=True):
+        at = source.origins[origin]
+        ids = (table[name][row].as_py() or "" for name in ("trace_id", "span_id"))
+        out[at.tenant, str(at.attributes.get("service.name", "")), at.scope_name, kind, "", *ids] += count
+    return out
 
 
 def _known_traces(source: SpanBatch, table: pa.Table, traces: Identities, runs: IdentityRuns) -> set[tuple[str, str]]:

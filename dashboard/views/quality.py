@@ -36,6 +36,7 @@ ADVICE = {  # kind -> (in words, tone, what to do)
         "warn",
         "Set the sender's clock: its spans lie in the partition 1970-01-01.",
     ),
+    "ends_before_start": ("Ends before it starts", "warn", "Kept as sent. Set the clocks of the machines it ran on."),
     "truncated": ("Cut by the sender", "warn", "Raise OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT where this scope runs."),
     "usage_disagrees": ("Token counts disagree", "warn", "Total and parts differ. The buckets that add up were taken."),
     "bad_json": ("Messages not readable", "bad", "The attribute is not JSON: kept as sent, shown under Attributes."),
