@@ -1,7 +1,7 @@
 """The fold process: tail the journal, fold, derive, commit, publish. One loop, one writer.
 
 Everything it knows besides the lake is memory that may be lost: after a crash it starts at the manifest's journal
-position, and what it does again changes nothing. A record that kills it twice is set aside.
+position, and what it does again changes nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from spanfold.analytics.lookup import StoredSpans
 from spanfold.analytics.recall import recent_turns
 from spanfold.analytics.rollup import RollUp
 from spanfold.analytics.snapshot import Publisher
+from spanfold.chunks import Chunks
 from spanfold.collector.dead_letters import DeadLetters
-from spanfold.collector.journal_reader import JournalReader, trim
+from spanfold.collector.journal_reader import trim
 from spanfold.collector.noise import Noise, read_rules
 from spanfold.collector.pipeline import Batch, Entry, Pipeline
 from spanfold.collector.quality import quality_tables
@@ -53,7 +54,6 @@ from spanfold.state.store import StateStore
 
 PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
 TURNS = 100_000  # latest calls that a new call may be found to continue
-_CAREFUL, _GIVE_UP = 2, 4  # tries of a chunk before it is read record by record; before its record is set aside
 
 
 class Folding:
@@ -69,15 +69,13 @@ class Folding:
         pricing.keep_first_book(self._state)
         self._price_revision = self._state.price_sources.revision()
         self._book = pricing.load_book(self._state)
-        self._reader = JournalReader(settings.data / "journal", self._keyring)
-        self._reading = ThreadPoolExecutor(1)
-        self._ahead: tuple[Position, Future[tuple[list[Entry], Position]]] | None = None
         self._dialect_files = dialect_files.signature(settings.dialects_folder)
         self._loaded = dialect_files.load_dialects(settings.dialects_folder)
         self._stored = StoredSpans(
             settings.data, lambda traces: self._pipeline.runs["spans"].hours(traces), self._without_damaged
         )
         self._dead = DeadLetters(settings.data, self._keyring)
+        self._chunks = Chunks(settings.data, self._keyring, self._dead, settings.chunk_bytes)
         self._roll_up = RollUp(self._book)
         self._deriver = Deriver(self._stored.traces, turns=TURNS)
         self._deriver.recall(self._recent_turns())
@@ -96,7 +94,6 @@ class Folding:
         self._merger = ThreadPoolExecutor(1, initializer=_step_back)
         self._merging: tuple[compact.Merge, Future[FileEntry]] | None = None
         self.requests = Requests(settings.data)
-        self._marker = settings.data / "run" / "folding.json"
         self._relearn()
 
     def _recent_turns(self) -> Any:
@@ -110,7 +107,7 @@ class Folding:
     # ---- one step ------------------------------------------------------------------------------------------------
     def step(self) -> bool:
         """Folds what the journal holds now, up to one chunk. Says whether there was anything."""
-        entries, after = self._read()
+        entries, after = self._chunks.next(self._position)
         request = self.requests.get("flush")
         flushing = request is not None and after >= Position(*request["position"])
         if flushing or any(record.signal != "traces" for _, record in entries):
@@ -122,7 +119,7 @@ class Folding:
         self._position = after
         # The first chunk of a process is published, and so committed, at once: each start gets further, up to the
         # record that ended the process before.
-        if not self._is_full(entries) or time.monotonic() - self._published_at > PUBLISH_SECONDS:
+        if not self._chunks.is_full(entries) or time.monotonic() - self._published_at > PUBLISH_SECONDS:
             self.publish()
         if flushing and request is not None:
             self.requests.done("flush", request)
@@ -332,10 +329,9 @@ class Folding:
         return len(gone)
 
     def close(self) -> None:
-        self._reading.shutdown()
+        self._chunks.close()
         self._committer.shutdown()
         self._merger.shutdown()
-        self._reader.close()
         self._publisher.close()
         self._state.close()
         self.lake.close()
@@ -375,56 +371,12 @@ class Folding:
     def _set_aside(self, entry: Entry, error: Exception) -> None:
         self._dead.put(*entry, error)
 
-    def _read(self) -> tuple[list[Entry], Position]:
-        """The next chunk. One that ended this process twice is read record by record up to its end; a record that ends
-        it twice more on its own is set aside."""
-        tries, until = self._tries()
-        if tries >= _CAREFUL:
-            entries, after = self._reader.read(self._position, 1)
-        else:
-            entries, after = self._read_ahead()
-        if not entries:
-            return [], after
-        if tries >= _GIVE_UP:
-            for entry in entries:
-                self._dead.put(*entry, "the fold process ended twice while it worked on this record alone")
-            return [], after
-        begun = {"position": self._position, "until": until if tries >= _CAREFUL else after, "tries": tries + 1}
-        self._marker.write_text(json.dumps(begun))
-        return entries, after
-
-    def _read_ahead(self) -> tuple[list[Entry], Position]:
-        """The next chunk, and behind a full one already the chunk after it: reading takes another core."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == self._position:
-            entries, after = ahead[1].result()
-        else:
-            entries, after = self._reader.read(self._position, self._settings.chunk_bytes)
-        if self._is_full(entries):
-            self._ahead = (after, self._reading.submit(self._reader.read, after, self._settings.chunk_bytes))
-        return entries, after
-
-    def _is_full(self, entries: Sequence[Entry]) -> bool:
-        """Is there probably more to fold at once?"""
-        return sum(len(record.body) for _, record in entries) > self._settings.chunk_bytes // 2
-
-    def _tries(self) -> tuple[int, Position]:
-        """How often a process has begun at the present position and not finished, and how far its chunk went."""
-        try:
-            held = json.loads(self._marker.read_text())
-            begun, until = Position(*held["position"]), Position(*held["until"])
-        except (FileNotFoundError, ValueError, KeyError):
-            return 0, Position(0, 0)
-        if begun == self._position:
-            return int(held["tries"]), until
-        return (_CAREFUL if begun < self._position < until else 0), until
-
     # ---- beginnings --------------------------------------------------------------------------------------------
     def _relearn(self) -> None:
         """Log content that still waited for its span when the last process ended."""
         at = Position(*self.lake.manifest.pending)
         while at < self._position:
-            entries, after = self._reader.read(at, self._settings.chunk_bytes)
+            entries, after = self._chunks.read(at)
             self._pipeline.relearn([entry for entry in entries if entry[0] < self._position])
             if after == at:
                 break
