@@ -96,7 +96,7 @@ class Pipeline:
                 raise
             for entry, problem in bad:
                 self._set_aside(entry, problem)
-            self._forget()
+            self.forget()
             spoilt = [entry for entry, _ in bad]
             try:
                 return self._fold([entry for entry in entries if entry not in spoilt], flush=flush)
@@ -106,7 +106,7 @@ class Pipeline:
     def _unfoldable(self, entries: Sequence[Entry]) -> list[tuple[Entry, Exception]]:
         bad = []
         for entry in entries:
-            self._forget()
+            self.forget()
             try:
                 self._fold([entry], flush=False)
             except Exception as problem:
@@ -216,7 +216,7 @@ class Pipeline:
             tenant = self._tenants[name] = _Tenant(folder, RowWriter(name, folder, self._content))
         return tenant
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Drops the memory of what was stored: after a failure nobody knows which rows were lost with it."""
         self._tenants.clear()
         self._join.again()

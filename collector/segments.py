@@ -116,6 +116,11 @@ class Ciphers:
         return self._by_id[key_id]
 
 
+def resealed(record: JournalRecord, header: Header, ciphers: Ciphers) -> bytearray:
+    """The frame of a record under the key that its header names."""
+    return seal(record, header.key_id, ciphers.of(header.key_id))
+
+
 def seal(record: JournalRecord, key_id: int, cipher: AESGCM) -> bytearray:
     """The frame of a record."""
     tenant = record.tenant.encode()

@@ -80,6 +80,7 @@ class Lake:
             set_aside(data, path, "the manifest is damaged; the one before it stands in for it")
         self._replay_from = self.manifest.pending
         self._sequence = 0
+        self._grace_seconds: float = GRACE_SECONDS
         self._touched: set[Path] = {data}
         self._unsynced: dict[Path, str] = {}  # file -> its checksum
         self._removed_at: dict[str, float] = {}  # monotonic: a clock that jumps takes no file from a reader
@@ -218,11 +219,21 @@ class Lake:
             pass
         self._unsynced, self._touched = {}, set()
 
+    def forget_removed(self) -> int:
+        """Deletes removed files at once, readers of older manifests or not. Gives how many."""
+        count = len(self.manifest.removed)
+        self._grace_seconds = 0.0
+        try:
+            self.commit([])
+        finally:
+            self._grace_seconds = GRACE_SECONDS
+        return count
+
     def _still_held(self, now: int) -> list[tuple[str, int]]:
         """Removed files whose grace period goes on; the others are deleted (they count for no kept manifest)."""
         held = []
         for path, at in self.manifest.removed:
-            if self._age(path, now - at) < GRACE_SECONDS:
+            if self._age(path, now - at) < self._grace_seconds:
                 held.append((path, at))
             else:
                 (self.data / path).unlink(missing_ok=True)

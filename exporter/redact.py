@@ -35,6 +35,12 @@ _MAX_PASSES = 12
 _MAX_DEPTH = 4  # JSON in strings of JSON in strings
 
 
+def pseudonym(hash_key: bytes, identifier: str) -> str:
+    """`u_` + 16 hex digits: what stands for an identifier that is personal data."""
+    normal = unicodedata.normalize("NFKC", identifier).casefold().encode("utf-8", "replace")
+    return "u_" + hmac.digest(hash_key, normal, hashlib.sha256)[:8].hex()
+
+
 class Redactor:
     """Applies a set of rules. Immutable and safe for threads; make a new one when the rules change."""
 
@@ -123,8 +129,7 @@ class Redactor:
     def _hashed(self, value: str) -> str:
         if not self._hash_key:
             raise ValueError("identifiers are hashed with a key; this redactor has none")
-        normal = unicodedata.normalize("NFKC", value).casefold().encode("utf-8", "replace")
-        return "u_" + hmac.digest(self._hash_key, normal, hashlib.sha256)[:8].hex()
+        return pseudonym(self._hash_key, value)
 
     def _settle(self, values: Sequence[str], contexts: Sequence[str]) -> dict[int, Redacted]:
         """Redacts until nothing more is found. Position -> (text, hits), for the texts that changed."""

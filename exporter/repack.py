@@ -27,7 +27,7 @@ BLOCK_BYTES = 256 * 1024
 LEVEL = 9
 SLICE_BYTES = 128 * 1024 * 1024  # words held in memory at once
 REPACKED = 100  # tier of files that a repack wrote
-_PRIVATE = ("private_block", "private_offset", "private_length")
+PRIVATE = ("private_block", "private_offset", "private_length")
 
 Spot = tuple[bytes, int, int]  # block_id, offset, length
 
@@ -48,21 +48,23 @@ def days_to_repack(lake: Lake) -> list[dt.date]:
 
 def repack(lake: Lake, keyring: Keyring, mode: str, day: dt.date) -> Repacked:
     """Writes the day's content, messages and the rows with private parts again."""
-    writer = _Repacker(lake, keyring, mode, day)
+    writer = Repacker(lake, keyring, mode, day)
     messages = merged_rows("messages", writer.read("messages"))
     messages = writer.move(messages, ("block_id", "offset", "length"), "content_id", ("thread_id", "depth"))
     out = {"messages": messages}
     for table in ("spans", "logs", "metrics"):
         rows = writer.read(table)
         if rows.num_rows and rows["private_block"].null_count < rows.num_rows:
-            out[table] = writer.move(rows, _PRIVATE, None, None)
+            out[table] = writer.move(rows, PRIVATE, None, None)
         else:
             writer.keep(table)
     added = [lake.write(table, day, rows, level=REPACKED) for table, rows in out.items() if rows.num_rows]
     return Repacked([*added, *writer.written], writer.removed)
 
 
-class _Repacker:
+class Repacker:
+    """Reads the rows of a day and puts the texts that they point to into new blocks."""
+
     def __init__(self, lake: Lake, keyring: Keyring, mode: str, day: dt.date) -> None:
         self._lake, self._keyring, self._day = lake, keyring, day
         self._content = ContentWriter(keyring, mode, block_bytes=BLOCK_BYTES, level=LEVEL)

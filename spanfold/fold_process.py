@@ -26,6 +26,7 @@ from spanfold.analytics.rollup import RollUp
 from spanfold.care import Care
 from spanfold.collector.pipeline import Pipeline
 from spanfold.collector.segments import JournalRecord, Position
+from spanfold.erasing import erase_if_asked
 from spanfold.exporter.identity import IdentityRuns
 from spanfold.exporter.identity_rebuild import KINDS
 from spanfold.exporter.keys import Keyring
@@ -59,6 +60,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             folded = folding.step()
             folding.merge_some()
             folding.compact_if_asked()
+            erase_if_asked(folding, settings)
             care.look()
             if began - kept_at > 10:
                 _keep_house(folding)
@@ -75,7 +77,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
 def fold_to_end(settings: Settings) -> None:
     """Folds everything that was accepted, in this process. Raises LakeLocked while another one folds."""
-    with _prepared(settings) as folding:
+    with prepared(settings) as folding:
         while folding.step():
             continue
         folding.publish()
@@ -84,12 +86,12 @@ def fold_to_end(settings: Settings) -> None:
 
 def compact_all(settings: Settings) -> None:
     """Compacts everything now. Raises LakeLocked while another process folds."""
-    with _prepared(settings) as folding:
+    with prepared(settings) as folding:
         folding.compact_everything()
 
 
 @contextmanager
-def _prepared(settings: Settings) -> Iterator[Folding]:
+def prepared(settings: Settings) -> Iterator[Folding]:
     """A folding whose files were looked at, and that publishes at its end."""
     folding = Folding(settings)
     care = Care(folding, settings.data)

@@ -96,6 +96,21 @@ class Folding:
         self.requests = Requests(settings.data)
         self._relearn()
 
+    @property
+    def position(self) -> Position:
+        """Everything before it is folded, and after `settle` committed."""
+        return self._position
+
+    def settle(self) -> None:
+        """Waits for the commit and the merge that are under way."""
+        self._settle_merge()
+
+    def forget(self) -> None:
+        """Drops the memory of what was stored, after somebody changed that."""
+        self._pipeline.forget()
+        self._deriver = Deriver(self._stored.traces, turns=TURNS)
+        self._deriver.recall(self._recent_turns())
+
     def _recent_turns(self) -> Any:
         try:
             return recent_turns(self._settings.data, self.lake.manifest, TURNS)
@@ -105,11 +120,12 @@ class Folding:
             return recent_turns(self._settings.data, self.lake.manifest, TURNS)
 
     # ---- one step ------------------------------------------------------------------------------------------------
-    def step(self) -> bool:
-        """Folds what the journal holds now, up to one chunk. Says whether there was anything."""
+    def step(self, *, flush: bool = False) -> bool:
+        """Folds what the journal holds now, up to one chunk. Says whether there was anything. `flush`: content that
+        waits for its span waits no longer."""
         entries, after = self._chunks.next(self._position)
         request = self.requests.get("flush")
-        flushing = request is not None and after >= Position(*request["position"])
+        flushing = flush or (request is not None and after >= Position(*request["position"]))
         if flushing or any(record.signal != "traces" for _, record in entries):
             self._settle_commit()  # log records look for their spans in the lake
         self._stored.manifest = self.lake.manifest
@@ -121,7 +137,7 @@ class Folding:
         # record that ended the process before.
         if not self._chunks.is_full(entries) or time.monotonic() - self._published_at > PUBLISH_SECONDS:
             self.publish()
-        if flushing and request is not None:
+        if request is not None and flushing and after >= Position(*request["position"]):
             self.requests.done("flush", request)
         self._write_status(idle=not entries)
         return bool(entries)

@@ -70,6 +70,20 @@ class Database:
 
         return (sqlite if self.is_sqlite else postgresql).insert(table)
 
+    def overwrite_deleted(self, connection: Connection) -> None:
+        """What this transaction deletes or replaces is overwritten in the file (SQLite leaves it there otherwise)."""
+        if self.is_sqlite:
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+
+    def empty_log(self) -> None:
+        """Takes what was committed out of SQLite's log file, which holds earlier pages too."""
+        if self.is_sqlite:
+            raw = self._engine.raw_connection()
+            try:
+                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                raw.close()
+
     def close(self) -> None:
         self._engine.dispose()
 

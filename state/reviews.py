@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,6 +186,22 @@ class Reviews:
         with self._database.read() as connection:
             newest = sa.select(sa.func.max(review_events.c.seq)).where(self._seen(review_events))
             return connection.execute(newest).scalar() or 0
+
+    def erase_comments(self, concerns: Callable[[Target], bool], *, tenant: str, dry_run: bool = False) -> int:
+        """Forgets the comments on these targets for good; the decisions stay. Gives how many there were."""
+        with self._database.write() as connection:
+            held = sa.select(review_events).where(
+                (review_events.c.tenant == tenant) & review_events.c.comment.is_not(None)
+            )
+            found = [row["seq"] for row in connection.execute(held).mappings() if concerns(target_of(row))]
+            if found and not dry_run:
+                self._database.overwrite_deleted(connection)
+                for chunk in in_chunks(found):
+                    chosen = review_events.c.seq.in_(chunk)
+                    connection.execute(sa.update(review_events).where(chosen).values(comment=None))
+        if found and not dry_run:
+            self._database.empty_log()
+        return len(found)
 
     def _seen(self, table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.true() if self._tenants is None else table.c.tenant.in_(sorted(self._tenants))

@@ -29,6 +29,7 @@ VERBS = {
     "compact": "spanfold.cli.run:compact",
     "init": "spanfold.cli.run:init",
     "dead": "spanfold.cli.dead:dead",
+    "erase": "spanfold.cli.privacy:erase",
     "demo": "spanfold.cli.demo:demo",
     "dialects": "spanfold.cli.dialects:dialects",
     "stats": "spanfold.cli.read:stats",

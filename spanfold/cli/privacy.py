@@ -1,0 +1,57 @@
+"""The verbs of privacy: erase. What they change is in the audit log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spanfold.cli import with_settings
+from spanfold.cli.output import print_json, print_mapping
+
+if TYPE_CHECKING:
+    from spanfold.settings import Settings
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+@with_settings()
+@click.option("--user", "user", metavar="ID", help="Everything of a user, by the id that services send.")
+@click.option("--session", "session", metavar="ID", help="Everything of a session or conversation.")
+@click.option("--trace", "trace", metavar="ID", help="One trace, 32 hex digits.")
+@click.option("--tenant", default="default", show_default=True, help="Whose data.")
+@click.option("--dry-run", is_flag=True, help="Say what would go; change nothing.")
+@click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds to wait.")
+@_as_json
+def erase(settings: Settings, tenant: str, dry_run: bool, timeout: float, as_json: bool, **subject: str | None) -> None:
+    """Take away for good what a user, session or trace said and who that was; measures stay."""
+    from spanfold.erasing import Request, ask_to_erase
+    from spanfold.reading import NoDataDirectory, operating_user
+
+    named = [(kind, value.strip()) for kind, value in subject.items() if value and value.strip()]
+    if len(named) != 1:
+        raise click.UsageError("name one of --user, --session and --trace")
+    kind, value = named[0]
+    if kind == "trace":
+        value = value.lower()
+        if len(value) != 32 or any(c not in "0123456789abcdef" for c in value):
+            raise click.UsageError(f"{value!r} is not a trace id: 32 hexadecimal digits")
+    if not settings.data.is_dir():
+        raise NoDataDirectory
+    receipt = ask_to_erase(settings, Request(kind, value, tenant, operating_user(), dry_run), timeout)
+    if as_json:
+        print_json(receipt)
+        return
+    print_mapping(_flat(receipt))
+
+
+def _flat(receipt: dict[str, Any]) -> dict[str, object]:
+    """One line a fact; nested ones by their path."""
+    out: dict[str, object] = {}
+    for name, value in receipt.items():
+        if isinstance(value, dict):
+            out |= {f"{name} {key}": inner for key, inner in _flat(value).items()}
+        elif name != "shared_message_ids":
+            out[name.replace("_", " ")] = value if not isinstance(value, list) or value else "none"
+    return out
