@@ -36,8 +36,8 @@ class Counters:
         with self._lock:
             return {s: {u: dict(outcomes) for u, outcomes in units.items()} for s, units in self._totals.items()}
 
-    def prometheus(self) -> str:
-        """The text exposition format."""
+    def prometheus(self, resent: Mapping[str, int]) -> str:
+        """The text exposition format. `resent`: signal -> items that were accepted and had been stored before."""
         lines = []
         for unit, meaning in (("items", "Spans, log records or data points"), ("requests", "Export requests")):
             lines.append(f"# HELP spanfold_{unit}_total {meaning} by signal and outcome.")
@@ -45,4 +45,7 @@ class Counters:
             for signal, units in self.snapshot().items():
                 for outcome, count in units[unit].items():
                     lines.append(f'spanfold_{unit}_total{{signal="{signal}",outcome="{outcome}"}} {count}')
+        lines.append("# HELP spanfold_resent_items_total Accepted items that were stored already, by signal.")
+        lines.append("# TYPE spanfold_resent_items_total counter")
+        lines += [f'spanfold_resent_items_total{{signal="{signal}"}} {count}' for signal, count in resent.items()]
         return "\n".join(lines) + "\n"

@@ -91,9 +91,12 @@ class _Export:
         except Refused as refused:
             self._intake.count_refusal(self._signal, refused)
             _abort(context, refused)
+        waiting = self._slow.watched(context)
         try:
-            with self._slow.watched(context):
+            with waiting:
                 body = next(messages, None)
+            if body is None and waiting.cut:
+                raise grpc.RpcError
         except grpc.RpcError:  # the sender left, or was too slow
             self._intake.count_refusal(self._signal, Refused(Code.UNAVAILABLE, "", retry_seconds=RETRY_SECONDS))
             raise
@@ -125,7 +128,7 @@ class _SlowSenders:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._waiting: dict[int, tuple[float, Any]] = {}  # id of the context -> (since, context)
+        self._waiting: set[_Watched] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="otlp-grpc-slow", daemon=True)
 
@@ -141,24 +144,27 @@ class _SlowSenders:
     def _watch(self) -> None:
         while not self._stopped.wait(min(1.0, self._seconds / 4)):
             oldest = time.monotonic() - self._seconds
-            for since, context in list(self._waiting.values()):
-                if since < oldest:
-                    context.cancel()
+            for waiting in self._waiting.copy():
+                if waiting.since < oldest:
+                    waiting.cut = True
+                    waiting.context.cancel()
 
 
 class _Watched:
     """Within it, a call counts as waiting for its message."""
 
-    __slots__ = ("_context", "_waiting")
+    __slots__ = ("_all", "context", "cut", "since")
 
-    def __init__(self, waiting: dict[int, tuple[float, Any]], context: Any) -> None:
-        self._waiting, self._context = waiting, context
+    def __init__(self, everyone: set[_Watched], context: Any) -> None:
+        self._all, self.context = everyone, context
+        self.since = time.monotonic()
+        self.cut = False  # it took too long: whatever is read then is no message
 
     def __enter__(self) -> None:
-        self._waiting[id(self._context)] = (time.monotonic(), self._context)
+        self._all.add(self)
 
     def __exit__(self, *_: object) -> None:
-        del self._waiting[id(self._context)]
+        self._all.discard(self)
 
 
 def _abort(context: Any, refused: Refused) -> NoReturn:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -56,9 +56,10 @@ class OtlpApp:
 
     def __init__(
         self, intake: Intake, journal: Journal, counters: Counters, limits: Limits, senders: Senders | None = None,
-        cors: Cors | None = None,
+        cors: Cors | None = None, resent: Callable[[], Mapping[str, int]] = dict,
     ) -> None:  # fmt: skip
-        """Without `senders` everybody may send."""
+        """Without `senders` everybody may send. resent: items by signal that had been stored before."""
+        self._resent = resent
         self._senders = senders
         self._cors = cors or Cors(())
         self._intake = intake
@@ -130,7 +131,8 @@ class OtlpApp:
         except Refused as refused:
             await _refuse(send, refused, Encoding.JSON)
         else:
-            await _answer(send, 200, _TEXT, self._counters.prometheus().encode())
+            told = await asyncio.get_running_loop().run_in_executor(self._workers, self._resent)
+            await _answer(send, 200, _TEXT, self._counters.prometheus(told).encode())
 
     async def _body(self, scope: MutableMapping[str, Any], receive: _Receive) -> bytes:
         limit = self._limits.request_bytes

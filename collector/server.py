@@ -32,6 +32,7 @@ from spanfold.exporter.keys import Keyring
 STATUS_SECONDS = 0.5
 GRACE_SECONDS = 5.0
 _OPEN_FILES = 16_384
+_RESENT = {"traces": "duplicates", "logs": "duplicate_logs", "metrics": "duplicate_metrics"}  # counters of the lake
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
@@ -76,7 +77,7 @@ class Collector:
             self._grpc = GrpcEdge(
                 intake, options.host, options.grpc_port, options.limits, options.senders, options.tls
             )  # fmt: skip
-            app = OtlpApp(intake, self.journal, self.counters, options.limits, options.senders, cors)
+            app = OtlpApp(intake, self.journal, self.counters, options.limits, options.senders, cors, self._resent)
             self._http = HttpEdge(app, options.host, options.http_port, GRACE_SECONDS, options.tls)
         except Exception:
             self.journal.close()
@@ -136,6 +137,11 @@ class Collector:
             "state": "refusing" if problem and self._state == "accepting" else self._state,
             "replayed": self._replayed, "journal": list(position), "journal_bytes": self.journal.size,
         }  # fmt: skip
+
+    def _resent(self) -> dict[str, int]:
+        """Signal -> items that the folder found stored already, as it has last told."""
+        counters = _read_status(self._options.data / "run" / "folder.json").get("counters", {})
+        return {signal: counters.get(name, 0) for signal, name in _RESENT.items()}
 
     def _count(self, record: JournalRecord) -> None:
         self.counters.add(record.signal, "accepted", record.items, requests=1 if record.items else 0)

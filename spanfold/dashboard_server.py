@@ -102,7 +102,7 @@ def open_backend(settings: Settings, house: House | None = None) -> Backend:
     from spanfold.state.store import StateStore
     from spanfold.status import gather
 
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         keyring = Keyring.open(settings.data)
     except KeyMissing as error:

@@ -150,7 +150,7 @@ class Supervisor:
             "pid": None if stopped else os.getpid(), "started_ns": self._started_ns, "children": children,
             "time_ns": time.time_ns(),
         }  # fmt: skip
-        self._status_path.parent.mkdir(parents=True, exist_ok=True)
+        self._status_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = self._status_path.with_suffix(".tmp")
         with contextlib.suppress(OSError):  # a full disk is no reason to end
             temporary.write_text(json.dumps(status))

@@ -57,7 +57,7 @@ def collect(settings: Settings) -> None:
 
     require_known_senders(settings)
     stop = _stop_on_signals()
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     scheme = "http" if settings.otlp_tls_cert is None else "https"
     run(
         collector_options(settings), Keyring.open(settings.data), stop,
@@ -146,7 +146,7 @@ def init(settings: Settings, force: bool) -> None:
     """Write a spanfold.toml with every setting, commented out."""
     from spanfold.settings import FILE_NAME, example_file
 
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = settings.data / FILE_NAME
     if path.exists() and not force:
         raise SpanfoldError(f"{path} exists: edit it, or write over it with --force")

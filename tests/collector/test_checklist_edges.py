@@ -1,5 +1,5 @@
 """Items of the OTLP receiver checklist (docs/receiving.md) about transport, limits, answers and recovery that the tests
-of the two edges do not have. The number in a docstring is the item's."""
+of the two edges do not have. The number in a docstring is the item's; in brackets, that of a negative test."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ def test_what_is_no_http(collector: Collector, sent: bytes) -> None:
 
 @pytest.mark.parametrize("encoding", ["zstd", "snappy", "gzip, gzip", "br"])
 def test_compressions_that_are_not_understood(tmp_path: Path, collector: Collector, encoding: str) -> None:
-    """16, 18: gzip, deflate and none are understood; zstd, others and stacked ones get 415, which names what is."""
+    """16, 18, [17], [18]: gzip, deflate and none are understood; others, stacked ones too, get 415."""
     status, _, body = post(collector, BODY, content_encoding=encoding)
     assert (status, "use gzip, deflate or none" in Status.FromString(body).message) == (415, True)
     assert stored(tmp_path) == []
 
 
 def test_a_content_length_that_lies(tmp_path: Path, collector: Collector) -> None:
-    """17, 72: with fewer bytes than stated nothing is stored; more bytes are a next request, which is none (400)."""
+    """17, 72, [19]: with fewer bytes than stated nothing is stored; more are a next request, which is none (400)."""
     head = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: %d\r\n\r\n"
     assert raw(collector, head % len(BODY) + BODY + b"more").startswith(b"HTTP/1.1 400 ")
     with socket.create_connection(("127.0.0.1", collector.http_port), timeout=5) as short:
@@ -233,7 +233,7 @@ def test_no_grpc_health_service(collector: Collector) -> None:
 
 
 def test_values_nested_deeper_than_protobuf_reads(tmp_path: Path, collector: Collector) -> None:
-    """39, 45: depth 60 to 10,000 is INVALID_ARGUMENT or 400, never retried; 40 levels are kept."""
+    """39, 45, [22]: depth 60 to 10,000 is INVALID_ARGUMENT or 400, never retried; 40 levels are kept."""
     with calling(collector) as export:
         for levels in (60, 100, 10_000):
             assert post(collector, nested(levels))[0] == 400

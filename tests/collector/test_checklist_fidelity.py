@@ -249,7 +249,7 @@ def test_the_whole_of_a_span(data: Path) -> None:
     ],
 )
 def test_what_is_no_otlp_json(tmp_path: Path, member: str, reason: str) -> None:
-    """49, 40, 45: names of enums, ids in base64 and half surrogates get 400 and the reason, once and for all."""
+    """40, 45, 49, [24], [25]: names of enums, ids in base64 and half surrogates get 400 with the reason."""
     sent = '{"resourceSpans":[{"scopeSpans":[{"spans":[{' + member + "}]}]}]}"
     with running(tmp_path) as collector:
         status, headers, answer = post(collector, sent.encode(), JSON)
@@ -258,7 +258,7 @@ def test_what_is_no_otlp_json(tmp_path: Path, member: str, reason: str) -> None:
 
 @pytest.mark.parametrize("lengths", [(0, 8), (1, 8), (15, 8), (17, 8), (16, 0), (16, 1), (16, 7), (16, 9)])
 def test_ids_of_wrong_lengths(tmp_path: Path, lengths: tuple[int, int]) -> None:
-    """60: such a span is rejected with its reason, whatever the encoding; the one beside it is kept."""
+    """60, [25]: such a span is rejected with its reason, whatever the encoding; the one beside it is kept."""
     trace, one = "ab" * lengths[0], "cd" * lengths[1]
     spans = [{"traceId": trace, "spanId": one}, {"traceId": "ab" * 16, "spanId": "CD" * 8}]
     sent = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
@@ -274,8 +274,8 @@ def test_ids_of_wrong_lengths(tmp_path: Path, lengths: tuple[int, int]) -> None:
 
 # ---- what is kept ---------------------------------------------------------------------------------------------------
 def test_special_keys_and_unknown_fields(data: Path) -> None:
-    """27, 57, 59: keys that mean something elsewhere are plain data; of a key that stands twice the last value is kept;
-    an unknown kind is kept by its number; fields of a later OTLP do no harm."""
+    """57, 59, [27], [29]: keys that mean something elsewhere are plain data; of a key that stands twice the
+    last value is kept; an unknown kind is kept by its number; fields of a later OTLP do no harm."""
     (shown,) = show(data, f"{6:032x}")["span_documents"]
     assert shown["kind"] == "99"
     kept = shown["attributes"]
@@ -334,7 +334,7 @@ def test_every_kind_of_metric(published: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_many_attributes(data: Path) -> None:
-    """62, 69: ten thousand attributes and a value of a mebibyte are kept whole."""
+    """62, [23]: ten thousand attributes and a value of a mebibyte are kept whole."""
     (shown,) = show(data, f"{7:032x}")["span_documents"]
     kept = shown["attributes"]
     assert kept["large"] == "x" * (1 << 20)
@@ -342,7 +342,7 @@ def test_many_attributes(data: Path) -> None:
 
 
 def test_hostile_names_are_plain_data(data: Path, published: duckdb.DuckDBPyConnection) -> None:
-    """46, 80: service, model, session and name may be any text: it is stored as sent and never names a file."""
+    """46, [30]: service, model, session and name may be any text: it is stored as sent and never names a file."""
     found = published.execute(
         "SELECT coalesce(service_name, ''), coalesce(request_model, ''), coalesce(session_id, ''), coalesce(name, ''), "
         "tenant FROM spans WHERE trace_id = ? ORDER BY span_id", [f"{5:032x}"],
@@ -357,7 +357,7 @@ def test_hostile_names_are_plain_data(data: Path, published: duckdb.DuckDBPyConn
 
 
 def test_impossible_usage_overflows_nothing(published: duckdb.DuckDBPyConnection) -> None:
-    """26: counts below zero, not finite, not numbers or without end are no counts, or are summed without overflow."""
+    """[26] Counts below zero, not finite, not numbers or without end are no counts, or are summed without overflow."""
     kept = published.execute(
         "SELECT input_tokens FROM calls WHERE trace_id = ? ORDER BY span_id", [f"{9:032x}"]
     ).fetchall()
