@@ -2,98 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import random
 import signal
 import socket
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.flow.ledger import STORED, Ledger, identity, load
 from tests.flow.running import PROTOBUF, Running, printed_json, up, wait_for
-from tests.flow.sending import NOON, SECOND, chat, logs, traces
+from tests.flow.sending import chat, logs, traces
 from tests.flow.sending import product as in_process
 
 LAG_SECONDS = 3.0  # on a machine that has its CPUs to itself
-STORED = "SELECT trace_id, span_id, input_tokens FROM calls"
-
-
-class Ledger:
-    """Senders that resend until they hear an OK, as the stock exporters do, in other batch sizes. Remembers what was
-    acknowledged: the truth that the store is compared with."""
-
-    def __init__(self, product: Running, senders: int = 2, spans: int = 50, pause: float = 0.05) -> None:
-        self.acknowledged: list[tuple[str, str, int]] = []
-        self.resent = 0
-        self.slowest_answer = 0.0
-        self._product, self._spans, self._pause = product, spans, pause
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(senders)]
-        for thread in self._threads:
-            thread.start()
-
-    def end(self) -> None:
-        """Lets every sender finish what it has begun."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _send(self, sender: int) -> None:
-        rng, batch = random.Random(sender), 0
-        while not self._stop.is_set():
-            batch += 1
-            trace = sender << 32 | batch
-            waiting = [
-                [
-                    chat(trace, n, tokens=(rng.randrange(10_000), n), start=NOON + batch * SECOND)
-                    for n in range(1, self._spans + 1)
-                ]
-            ]
-            while waiting:
-                spans = waiting.pop()
-                if self._post(spans):
-                    self.acknowledged += map(identity, spans)
-                else:  # again, in two requests
-                    self.resent += len(spans)
-                    half = max(1, len(spans) // 2)
-                    waiting += [part for part in (spans[half:], spans[:half]) if part]
-                    time.sleep(0.1)
-            time.sleep(self._pause)
-
-    def _post(self, spans: Sequence[Span]) -> bool:
-        began = time.monotonic()
-        try:
-            status = self._product.post(traces(spans), PROTOBUF)[0]
-        except (OSError, http.client.HTTPException):
-            return False
-        assert status in (200, 503)
-        if status == 200:
-            self.slowest_answer = max(self.slowest_answer, time.monotonic() - began)
-        return status == 200
-
-
-def identity(span: Span) -> tuple[str, str, int]:
-    """Trace id, span id and input tokens, as the view `calls` says them."""
-    tokens = next(a.value.int_value for a in span.attributes if a.key == "gen_ai.usage.input_tokens")
-    return span.trace_id.hex(), span.span_id.hex(), tokens
-
-
-@contextmanager
-def load(product: Running, **options: float) -> Iterator[Ledger]:
-    ledger = Ledger(product, **options)  # type: ignore[arg-type]
-    try:
-        yield ledger
-    finally:
-        ledger.end()
 
 
 def assert_nothing_lost_or_doubled(product: Running, ledger: Ledger) -> None:
