@@ -21,7 +21,7 @@ import orjson
 
 from spanfold.analytics.errors import PriceRefused
 from spanfold.analytics.price_match import LOCAL
-from spanfold.analytics.price_overrides import PRICE_KEYS
+from spanfold.analytics.price_overrides import PRICE_KEYS, counted_by
 
 PER = {"token": 1, "1K": 1_000, "1M": 1_000_000}
 _PROVIDERS = {  # LiteLLM's names of providers that the book calls otherwise
@@ -42,11 +42,11 @@ _KEY = re.compile(
 _TIERS = {None: "standard", "batches": "batch", "flex": "flex", "priority": "priority"}
 _COLUMN = re.compile(
     r"(?:price_|cost_)?(?P<bucket>\w+?)(?:_tokens?)?(?:_(?:price|cost|rate|usd))*"
-    r"(?:_per_(?P<per>token|1k|1000|thousand|ktok|1m|million|mtok|request)(?:_tokens?)?)?(?:_(?:price|cost|usd))*"
+    r"(?:_per_(?P<per>token|1k|1000|thousand|ktok|1m|million|mtok|request|search)(?:_tokens?)?)?(?:_(?:price|cost|usd))*"
 )
 _COLUMN_PER = {
     "token": "token", "1k": "1K", "1000": "1K", "thousand": "1K", "ktok": "1K", "1m": "1M", "million": "1M",
-    "mtok": "1M", "request": "token",
+    "mtok": "1M", "request": "token", "search": "token",
 }  # fmt: skip
 _BUCKETS = {"prompt": "input", "completion": "output", "cached_input": "cache_read"} | {
     name: name for name in PRICE_KEYS
@@ -174,7 +174,7 @@ def _row(number: int, row: Mapping[str, Any], per: str | None, skipped: Counter[
 
 def _count(bucket: str, stated: str | None, unit: str | None, per: str | None, name: str) -> int:
     """How many tokens a price is for: by the column's name, the row's unit, or what the caller says."""
-    if bucket == "request":
+    if counted_by(bucket) != "token":
         return 1
     words = (unit or "").lower().replace("tokens", "").replace("token", "").strip(" _")
     chosen = _COLUMN_PER.get(stated or "") or (_COLUMN_PER.get(words or "token") if unit else None) or per
@@ -213,11 +213,6 @@ def _number(value: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     return number if number.is_finite() and number >= 0 else None
-
-
-def unit_of(bucket: str) -> str:
-    """The unit of a `FilePrice` as the control plane names it."""
-    return "request" if bucket == "request" else "token"
 
 
 def distinct(prices: Iterable[FilePrice]) -> list[FilePrice]:

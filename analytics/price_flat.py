@@ -17,7 +17,7 @@ _BUCKETS = {  # units of the source that are usage buckets here; the others keep
     "input_tokens": "uncached_input", "cache_read_tokens": "cache_read", "cache_write_tokens": "cache_write",
     "cache_write_1h_tokens": "cache_write_1h", "input_audio_tokens": "audio_input",
     "input_image_tokens": "image_input", "output_tokens": "text_output", "output_reasoning_tokens": "reasoning",
-    "output_audio_tokens": "audio_output", "requests": "request",
+    "output_audio_tokens": "audio_output", "requests": "request", "web_searches": "web_search",
 }  # fmt: skip
 _UNITS = {"tokens": "token", "requests": "request", "tool_calls": "search", "rerank": "search",
           "document_pages": "page", "durations": "second", "characters": "character", "messages": "message",
@@ -74,7 +74,7 @@ def _override_row(override: Override) -> dict[str, Any]:
     return {
         "price_key": f"{override.provider}/{override.pattern}", "provider": override.provider,
         "model": override.pattern, "bucket": _BUCKETS.get(unit.usage_key, unit.usage_key),
-        "unit": "request" if unit.usage_key == "requests" else "token", "price": float(override.price or 0),
+        "unit": _UNITS[unit.dimensions["family"]], "price": float(override.price or 0),
         "layer": override.layer, "source": override.source, "valid_from": override.valid_from,
         "known_from": override.known_from, "currency": override.currency,
         "tier_start": override.above or None, "context_key": "service_tier" if tier else None, "context_value": tier,

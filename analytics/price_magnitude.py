@@ -9,6 +9,7 @@ from statistics import median
 
 from spanfold.analytics.errors import PriceRefused
 from spanfold.analytics.price_files import FilePrice
+from spanfold.analytics.price_overrides import counted_by
 
 Listed = Mapping[tuple[str, str, str], Decimal]  # provider, model, bucket -> USD per token of the built-in list
 
@@ -27,7 +28,9 @@ def check_file(prices: Sequence[FilePrice], listed: Listed) -> None:
             raise PriceRefused(f"half of the file is far from the built-in list: {_told(price, listed)}. {_WHY}: "
                                "correct the heading")  # fmt: skip
         return
-    tokens = [price for price in prices if price.bucket != "request" and price.price and price.currency == "USD"]
+    tokens = [
+        price for price in prices if counted_by(price.bucket) == "token" and price.price and price.currency == "USD"
+    ]
     if tokens and median(price.price for price in tokens) > _DEAR:
         worst = max(tokens, key=lambda price: price.price)
         raise PriceRefused(
@@ -67,11 +70,16 @@ def _key(price: FilePrice) -> tuple[str, str, str]:
 
 def _told(price: FilePrice, listed: Listed) -> str:
     where = f"{price.line}: " if price.line else ""
-    return (
-        f"{where}{price.model_pattern} {price.bucket} would cost {_million(price.price)} USD per million tokens and "
-        f"the list says {_million(listed[_key(price)])}"
-    )
+    stated, known = (_said(usd, price.bucket) for usd in (price.price, listed[_key(price)]))
+    return f"{where}{price.model_pattern} {price.bucket} would cost {stated} and the list says {known}"
+
+
+def _said(price: Decimal, bucket: str) -> str:
+    unit = counted_by(bucket)
+    if unit != "token":
+        return f"{price.normalize():f} USD per {unit}"
+    return f"{_million(price)} USD per million tokens"
 
 
 def _million(price: Decimal) -> str:
-    return format((price * 1_000_000).normalize(), "f")
+    return f"{(price * 1_000_000).normalize():f}"

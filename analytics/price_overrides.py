@@ -26,10 +26,11 @@ PRICE_KEYS = {  # bucket as stated -> unit of the book it prices
     "cache_write": "cache_write_mtok", "cache_write_1h": "cache_write_1h_mtok", "audio_input": "input_audio_mtok",
     "image_input": "input_image_mtok", "output": "output_mtok", "text_output": "output_mtok",
     "reasoning": "output_reasoning_mtok", "audio_output": "output_audio_mtok", "request": "requests_kcount",
+    "web_search": "web_searches_kcount",
 }  # fmt: skip
-UNITS = {  # unit as stated -> how many tokens (or requests) a price is for
+UNITS = {  # unit as stated -> how many tokens (or requests, searches) a price is for
     "token": 1, "1 token": 1, "1k tokens": 1_000, "1m tokens": 1_000_000, "million tokens": 1_000_000,
-    "request": 1, "1 request": 1, "1k requests": 1_000,
+    "request": 1, "1 request": 1, "1k requests": 1_000, "search": 1, "1 search": 1, "1k searches": 1_000,
 }  # fmt: skip
 _WILD = "*?[]"
 
@@ -169,6 +170,11 @@ class Overrides:
         return sorted(found.values(), key=lambda o: o.known_from or ALWAYS)
 
 
+def counted_by(bucket: str) -> str:
+    """What a price of this bucket is for."""
+    return {"request": "request", "web_search": "search"}.get(bucket, "token")
+
+
 def read(stated: Iterable[Stated]) -> list[Override]:
     """Raises PriceRefused, naming the row, for what is not plausible."""
     return [_read(one) for one in stated]
@@ -179,14 +185,14 @@ def _read(one: Stated) -> Override:
     unit, bucket = one.unit.strip().lower(), one.bucket.strip().lower().removesuffix("_tokens")
     if bucket not in PRICE_KEYS:
         raise PriceRefused(f"{name}: unknown bucket; known are {', '.join(PRICE_KEYS)}")
-    if unit not in UNITS or ("request" in unit) != (bucket == "request"):
+    if unit not in UNITS or counted_by(bucket) not in unit:
         raise PriceRefused(f"{name}: a price of {bucket} is not stated per {one.unit!r}")
     if one.tier not in STATED_TIERS:
         raise PriceRefused(f"{name}: unknown tier {one.tier!r}; known are {', '.join(STATED_TIERS)}")
     price = None if one.price is None else one.price / UNITS[unit]
     if price is not None and not (price.is_finite() and price >= 0):
         raise PriceRefused(f"{name}: {one.price} is not a price: it must be a number of at least 0")
-    if bucket != "request" and price is not None and price > MOST_PER_TOKEN:
+    if counted_by(bucket) == "token" and price is not None and price > MOST_PER_TOKEN:
         raise PriceRefused(
             f"{name}: {one.price} {one.currency} per {one.unit} is {price * 1_000_000:f} per million tokens, more than "
             "any model costs: is it a price per million in a per-thousand column?"

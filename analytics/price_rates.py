@@ -40,6 +40,7 @@ _DIMENSIONS: dict[str, dict[str, str]] = {
     "reasoning": _OUTPUT | {"modality": "text", "token_type": "reasoning"},
     "audio_output": _OUTPUT | {"modality": "audio"},
     "request": {"family": "requests"},
+    "web_search": {"family": "tool_calls", "tool_type": "web_search"},
 }
 _CONTEXTS: dict[str, dict[str, str]] = {  # our tier -> genai-prices' request context
     "standard": {}, "other": {}, "default": {"service_tier": "default"}, "batch": {"processing": "batch"},
@@ -95,7 +96,7 @@ def _tier_rows(
     prices = prices | {key: _stated_price(key, parts, prices.get(key), segment.start, exchange)
                        for key, parts in stated.items()}  # fmt: skip
     chosen = {bucket: _nearest(bucket, prices) for bucket in BUCKETS}
-    if not any(chosen.values()):
+    if not any(found for bucket, found in chosen.items() if bucket != "web_search"):
         return
     named = any(part.tier == tier for parts in stated.values() for part in parts.values())
     confidence = match.confidence if fits or named or match.confidence == "fallback" else "assumed"

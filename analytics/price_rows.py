@@ -6,7 +6,7 @@ import pyarrow as pa
 
 BUCKETS = (  # price buckets in the order of the usage columns they are multiplied with (sql/cost.sql)
     "uncached_input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input", "text_output",
-    "reasoning", "audio_output", "request",
+    "reasoning", "audio_output", "request", "web_search",
 )  # fmt: skip
 TIERS = ("standard", "default", "batch", "flex", "priority", "fast", "other")  # `other`: not known to the book
 DAY_US = 86_400_000_000
@@ -50,7 +50,7 @@ RATES = pa.schema(
         ("day_to_us", pa.int64()),
         ("above_tokens", pa.int64()),
         ("up_to_tokens", pa.int64()),
-        *[(bucket, pa.float64()) for bucket in BUCKETS],  # USD per token; `request` per call
+        *[(bucket, pa.float64()) for bucket in BUCKETS],  # USD per token; `request` per call, `web_search` per search
     ]
 )
 

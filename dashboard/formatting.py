@@ -13,6 +13,7 @@ BUCKETS = {  # price buckets in words
     "uncached_input": "Input, not cached", "cache_read": "Cache read", "cache_write": "Cache write",
     "cache_write_1h": "Cache write, 1 h", "audio_input": "Audio in", "image_input": "Image in",
     "text_output": "Output", "reasoning": "Reasoning", "audio_output": "Audio out", "request": "Per request",
+    "web_search": "Web search",
 }  # fmt: skip
 
 

@@ -250,7 +250,9 @@ def _cost(record: Row, zone: str) -> None:
         grids.Column("Tokens", lambda r: grids.cell(formatting.count(r["tokens"]), v=r["tokens"]), align="right"),
         grids.Column(
             "Price",
-            lambda r: formatting.money(r["rate"]) if r["bucket"] == "request" else formatting.rate(r["rate"]),
+            lambda r: (
+                formatting.money(r["rate"]) if r["bucket"] in ("request", "web_search") else formatting.rate(r["rate"])
+            ),
             align="right",
         ),
         grids.Column("Amount", lambda r: grids.cell(formatting.money(r["amount"]), v=r["amount"]), align="right"),

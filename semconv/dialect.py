@@ -13,14 +13,14 @@ from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
-from spanfold.semconv.schema import USAGE_COLUMNS
+from spanfold.semconv.schema import COUNT_COLUMNS
 
 TEXT_COLUMNS = frozenset((
     "operation", "provider", "request_model", "response_model", "response_id", "agent_name", "tool_name",
     "tool_call_id", "session_id", "conversation_id", "user_id", "service_tier", "prompt_name", "prompt_version",
     "error_type", "status", "service_name", "service_version", "environment", "project", "key_label",
 ))  # fmt: skip
-INTEGER_COLUMNS = frozenset((*USAGE_COLUMNS, "total_tokens"))
+INTEGER_COLUMNS = frozenset((*COUNT_COLUMNS, "total_tokens"))
 NUMBER_COLUMNS = frozenset(("ttft_ms",))
 FLAG_COLUMNS = frozenset(("streaming",))
 LIST_COLUMNS = frozenset(("finish_reasons", "tags"))

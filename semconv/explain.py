@@ -24,12 +24,12 @@ from spanfold.semconv.fill_columns import Mask
 from spanfold.semconv.normalise import Normalised, normalise_spans
 from spanfold.semconv.rebuild import Row, rebuilt_batch
 from spanfold.semconv.records import SpanBatch
-from spanfold.semconv.schema import USAGE_COLUMNS
+from spanfold.semconv.schema import COUNT_COLUMNS
 
 _COMPUTED = ("usage_verdict", "estimated_output_tokens", "is_candidate", "is_container", "truncated")
 SHOWN = tuple(dict.fromkeys((
     "dialect", "operation", "status", "error_type", "provider", "request_model", "response_model", "response_id",
-    *USAGE_COLUMNS, *_COMPUTED, *sorted(COLUMNS - {"total_tokens"}),
+    *COUNT_COLUMNS, *_COMPUTED, *sorted(COLUMNS - {"total_tokens"}),
 )))  # fmt: skip
 
 
@@ -149,7 +149,7 @@ class _Told:
             return "from content, or from a twin span or log record: kept apart from the attributes"
         if name == "dialect":
             return f"the most specific dialect that the span shows marks of: {self.marks[0][1] if self.marks else ''}"
-        if name in USAGE_COLUMNS or name == "usage_verdict":
+        if name in COUNT_COLUMNS or name == "usage_verdict":
             return "worked out from the counts as sent (usage_verdict says how the totals were read)"
         return _WORKED_OUT.get(name, "worked out from the span")
 

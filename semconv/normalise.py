@@ -27,7 +27,7 @@ from spanfold.semconv.fill import Filler
 from spanfold.semconv.fill_columns import ListColumn, NumberColumn, TextColumn
 from spanfold.semconv.log_content import normalise_logs
 from spanfold.semconv.records import SpanBatch, SpanContent, SpanEvent
-from spanfold.semconv.schema import USAGE_COLUMNS
+from spanfold.semconv.schema import COUNT_COLUMNS
 
 __all__ = ["Dialects", "LogContent", "Normalised", "Note", "assemble", "normalise_logs", "normalise_spans"]
 
@@ -262,7 +262,7 @@ def _read_events(spans: _Spans) -> list[tuple[int, str]]:
 def _usage(spans: _Spans) -> dict[str, pa.Array]:
     columns = spans.filler.columns
     counts = {
-        name: c.count() for name in (*USAGE_COLUMNS, "total_tokens") if isinstance(c := columns.get(name), NumberColumn)
+        name: c.count() for name in (*COUNT_COLUMNS, "total_tokens") if isinstance(c := columns.get(name), NumberColumn)
     }
     found = usage.usage_columns(spans.length, counts, _claims(spans))
     spans.notes += [Note("usage_disagrees", "tokens", int(row)) for row in found.disagree]

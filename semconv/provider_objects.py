@@ -28,7 +28,8 @@ _DEPTH = 7
 
 
 def response_facts(value: Any) -> Facts:
-    """Columns that a response states: response_id, response_model, finish_reasons, service_tier and token counts."""
+    """Columns that a response states: response_id, response_model, finish_reasons, service_tier, token counts
+    and web searches."""
     facts: Facts = {}
     for node in _nodes(opened(value), 0):
         found = _stated(node)
@@ -70,6 +71,9 @@ def _stated(node: Mapping[str, Any]) -> Facts:
     usage = next((u for key in _USAGE if isinstance(u := opened(node.get(key)), dict) and u), None)
     counts = usage_facts(usage if usage is not None else node)
     facts |= counts
+    searches = _searches(node)
+    if searches and "web_searches" not in facts:
+        facts["web_searches"] = searches
     identity = node.get("id") or node.get("responseId") or node.get("response_id")
     if isinstance(identity, str) and (model or node.keys() & _RESPONSE_MARKS) and not _internal(identity):
         facts["response_id"] = identity
@@ -80,6 +84,32 @@ def _stated(node: Mapping[str, Any]) -> Facts:
     if isinstance(tier, str):
         facts["service_tier"] = tier
     return facts
+
+
+def _searches(node: Mapping[str, Any]) -> int:
+    """Billable web searches of an answer: OpenAI's calls of its own tool that searched (opening a page is free), and
+    what Gemini asked: one for an answer up to 2.5, each query from 3 on (the providers' price pages)."""
+    output, candidates = node.get("output"), node.get("candidates")
+    if isinstance(output, list):
+        return sum(isinstance(item, dict) and item.get("type") == "web_search_call" and _searched(item)
+                   for item in output)  # fmt: skip
+    queries = sum(_queries(item) for item in candidates) if isinstance(candidates, list) else 0
+    model = str(node.get("modelVersion") or node.get("model_version") or "")
+    return min(queries, 1) if model.startswith(("gemini-1", "gemini-2")) else queries
+
+
+def _searched(item: Mapping[str, Any]) -> bool:
+    action = item.get("action")
+    return not isinstance(action, dict) or action.get("type", "search") == "search"
+
+
+def _queries(candidate: Any) -> int:
+    for grounding, queries in (("groundingMetadata", "webSearchQueries"), ("grounding_metadata", "web_search_queries")):
+        found = candidate.get(grounding) if isinstance(candidate, dict) else None
+        asked = found.get(queries) if isinstance(found, dict) else None
+        if isinstance(asked, list):
+            return len(asked)
+    return 0
 
 
 def _internal(identity: str) -> bool:

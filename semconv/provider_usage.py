@@ -36,6 +36,7 @@ _PLAIN = {  # first key that is present fills the column
         "output_reasoning",
     ),
     "audio_input_tokens": ("input_audio_tokens",),
+    "web_searches": ("num_search_queries", "web_search_requests"),  # Perplexity, Vercel's map of Anthropic's
     "audio_output_tokens": ("output_audio_tokens",),
 }  # fmt: skip
 _DETAILS = {  # nested maps: column -> (map keys, keys inside)
@@ -48,6 +49,7 @@ _DETAILS = {  # nested maps: column -> (map keys, keys inside)
         ("cache_creation", "cache_creation_tokens", "cacheWriteTokens", "cache_write_tokens"),
     ),
     "cache_write_1h_tokens": (("cache_creation",), ("ephemeral_1h_input_tokens",)),
+    "web_searches": (("server_tool_use", "serverToolUse"), ("web_search_requests", "webSearchRequests")),
     "audio_input_tokens": (
         ("prompt_tokens_details", "input_tokens_details", "input_token_details"), ("audio_tokens", "audio"),
     ),

@@ -36,6 +36,7 @@ USAGE_COLUMNS = (
     "reasoning_tokens",
     "audio_output_tokens",
 )
+COUNT_COLUMNS = (*USAGE_COLUMNS, "web_searches")  # all that is billed by count: searches that the provider ran, too
 
 _ORIGIN = [  # who sent it: the dimensions shared by spans, logs and metrics
     ("tenant", _TEXT),
@@ -88,7 +89,7 @@ SPANS = pa.schema(
         ("tool_call_id", _TEXT),
         ("is_candidate", pa.bool_()),  # may be a call: inference or embeddings leaf, or a container that carries usage
         ("is_container", pa.bool_()),  # agent, workflow, gateway: a call only while no descendant carries usage
-        *[(name, _INT) for name in USAGE_COLUMNS],
+        *[(name, _INT) for name in COUNT_COLUMNS],
         (
             "usage_verdict",
             _TEXT,
@@ -244,7 +245,7 @@ SUPPRESSED = pa.schema(
 FACT_COLUMNS = (  # of SPANS: what a call may take from another span or from a log record that tells of it
     "request_model", "response_model", "response_id", "provider", "session_id", "conversation_id", "user_id",
     "agent_name", "ttft_ms", "streaming", "service_tier", "prompt_name", "prompt_version", "prompt_fingerprint",
-    "finish_reasons", "usage_verdict", *USAGE_COLUMNS,
+    "finish_reasons", "usage_verdict", *COUNT_COLUMNS,
 )  # fmt: skip
 
 FACTS = pa.schema(  # what log records state of the call that they are about

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spanfold.semconv.schema import USAGE_COLUMNS
+from spanfold.semconv.schema import COUNT_COLUMNS
 
 MOST_TOKENS = 1 << 40  # a larger count on one span is not a count
 UNKNOWN, INCLUSIVE, EXCLUSIVE = 0, 1, 2
@@ -52,7 +52,7 @@ class Usage:
 
 
 def usage_columns(length: int, sent: Mapping[str, Count], claims: Claims) -> Usage:
-    """Disjoint buckets of `length` rows. `sent` holds USAGE_COLUMNS as sent (cache_write_tokens: all writes, of any
+    """Disjoint buckets of `length` rows. `sent` holds COUNT_COLUMNS as sent (cache_write_tokens: all writes, of any
     lifetime) and `total_tokens`. Negative and absurd counts are unknown, and named in `refused`."""
     counts, refused = _sensible(length, sent)
     reads, writes, hours = (
@@ -80,14 +80,15 @@ def usage_columns(length: int, sent: Mapping[str, Count], claims: Claims) -> Usa
     disagree = np.flatnonzero(
         (total.known & ((total.numbers < cache) | ~fits)) | _total_disagrees(counts, total, output, exclusive)
     )
-    arrays = {name: pa.array(columns[name].numbers, mask=~columns[name].known) for name in USAGE_COLUMNS}
+    columns["web_searches"] = counts["web_searches"]
+    arrays = {name: pa.array(columns[name].numbers, mask=~columns[name].known) for name in COUNT_COLUMNS}
     return Usage(arrays, _verdict_text(verdict, total.known), disagree, refused)
 
 
 def _sensible(length: int, sent: Mapping[str, Count]) -> tuple[dict[str, Count], Numbers]:
     nothing = Count(np.zeros(length, np.int64), np.zeros(length, np.bool_))
     counts, odd = {}, np.zeros(length, np.bool_)
-    for name in (*USAGE_COLUMNS, "total_tokens"):
+    for name in (*COUNT_COLUMNS, "total_tokens"):
         count = sent.get(name, nothing)
         good = count.known & (count.numbers >= 0) & (count.numbers <= MOST_TOKENS)
         odd |= count.known & ~good

@@ -12,6 +12,7 @@ from typing import Any
 from spanfold import pricing
 from spanfold.analytics import price_files, price_magnitude, price_preview
 from spanfold.analytics.errors import NoSnapshot
+from spanfold.analytics.price_overrides import counted_by
 from spanfold.analytics.price_overrides import read as check
 from spanfold.analytics.prices import PriceBook, Sources
 from spanfold.analytics.snapshots import Snapshots
@@ -85,7 +86,7 @@ def set_change(
     rows = [
         PriceOverride(
             provider=provider, model_pattern=model, bucket=SHORT_BUCKETS.get(bucket, bucket), price=price,
-            unit="request" if bucket == "request" else "token", valid_from=valid_from, currency=currency, tier=tier,
+            unit=counted_by(bucket), valid_from=valid_from, currency=currency, tier=tier,
             above_tokens=above_tokens, layer=layer, source=source,
         )
         for bucket, price in amounts
@@ -164,14 +165,14 @@ def suggestions(data: Path) -> list[Row]:
 
 
 def amount(text: str, per: int) -> tuple[str, Decimal | None]:
-    """BUCKET=AMOUNT as bucket and price of one token (or request). Raises ValueError for another form."""
+    """BUCKET=AMOUNT as bucket and price of one token (or request, search). Raises ValueError for another form."""
     bucket, equals, value = text.partition("=")
     if not bucket or not equals:
         raise ValueError(f"{text!r} is not of the form BUCKET=AMOUNT, such as input=0.25")
     if value == "none":
         return bucket, None
     try:
-        return bucket, Decimal(value) / (1 if bucket == "request" else per)
+        return bucket, Decimal(value) / (per if counted_by(bucket) == "token" else 1)
     except InvalidOperation:
         raise ValueError(f"{value!r} is not an amount of money, such as 0.25") from None
 
@@ -202,6 +203,6 @@ def _bucket(price: price_files.FilePrice) -> str:
 def _row(price: price_files.FilePrice, start: dt.datetime, layer: str, name: str) -> PriceOverride:
     return PriceOverride(
         provider=price.provider, model_pattern=price.model_pattern, bucket=_bucket(price), price=price.price,
-        unit=price_files.unit_of(price.bucket), currency=price.currency, valid_from=start, source=name[:300],
+        unit=counted_by(price.bucket), currency=price.currency, valid_from=start, source=name[:300],
         layer=layer, tier=price.tier, above_tokens=price.above_tokens,
     )  # fmt: skip

@@ -1,4 +1,4 @@
--- The price of calls: every token bucket times the rate of its model, service tier, context length and time.
+-- The price of calls: every token bucket and web search times the rate of its model, service tier, context length and time.
 -- `calls` is a relation with the columns of `lake.calls` (a view name, or a temporary table of fresh calls); the result
 -- is that relation plus cost, currency, price_confidence and price_key. `rates` (book.rates) holds one row per (model names
 -- as sent, tier, context range, period, time of day), so that at most one row fits a call. Rates are USD per token.
@@ -17,7 +17,7 @@ SELECT c.*,
         + coalesce(c.text_output_tokens, greatest(c.output_tokens - {other_outputs}, 0), 0) * r.text_output
         + coalesce(c.reasoning_tokens, 0) * r.reasoning
         + coalesce(c.audio_output_tokens, 0) * r.audio_output
-        + r.request
+        + r.request + coalesce(c.web_searches, 0) * r.web_search
     END AS cost,
     CASE WHEN r.price_key IS NOT NULL THEN 'USD' END AS currency,
     CASE WHEN coalesce({any_usage}) IS NOT NULL OR r.price_key IS NULL THEN coalesce(r.confidence, 'unpriced')

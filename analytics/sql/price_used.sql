@@ -15,6 +15,7 @@ LATERAL (VALUES
     ('text_output', coalesce(c.text_output_tokens, greatest(c.output_tokens - {other_outputs}, 0)), r.text_output),
     ('reasoning', c.reasoning_tokens, r.reasoning),
     ('audio_output', c.audio_output_tokens, r.audio_output),
-    ('request', 1, nullif(r.request, 0))
+    ('request', 1, nullif(r.request, 0)),
+    ('web_search', c.web_searches, nullif(r.web_search, 0))
 ) AS b(bucket, tokens, rate)
 WHERE b.tokens IS NOT NULL AND b.rate IS NOT NULL

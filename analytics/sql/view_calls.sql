@@ -4,7 +4,7 @@ SELECT c.date, c.tenant, c.trace_id, c.span_id, c.parent_span_id, c.name, c.kind
     c.duration_ms, c.status, c.error_type, c.service_name, c.service_version, c.environment, c.project, c.session_id,
     c.conversation_id, c.user_id, c.key_label, c.provider, c.request_model, c.response_model,
     coalesce(c.response_model, c.request_model) AS model, c.agent_name, c.tool_name, c.tags, c.dialect, c.scope_name,
-    {usage_columns},
+    {usage_columns}, c.web_searches,
     c.usage_verdict, c.estimated_output_tokens,
     CASE WHEN c.estimated_output_tokens IS NOT NULL THEN 'characters / 4' END AS estimate_method, c.cost, c.currency, c.price_confidence, c.price_key, c.rate_id,
     c.service_tier, c.streaming, c.ttft_ms, c.finish_reasons, c.response_id, c.truncated,

@@ -99,7 +99,10 @@ def _say(chosen: filter_bar.Selection, money: Money) -> None:
     """What stands behind figures that are not the usual ones: the basis, and the exchange rates with their days."""
     told = [TOLD[money.basis]] if money.basis in TOLD else []
     rates = answers.rows("exchange_used", chosen.filters, currency=money.currency)
-    told += [f"1 {money.currency} = {rate['usd']:g} USD from {rate['day']} on." for rate in rates]
+    ends = [rates[0], rates[-1]] if len(rates) > 2 else rates  # daily rates would fill the screen
+    told += [f"1 {money.currency} = {rate['usd']:g} USD from {rate['day']} on." for rate in ends]
+    if len(rates) > 2:
+        told.append(f"{len(rates):,} rates count in this range.")
     if told:
         st.caption(" ".join(told))
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spanfold.semconv.dialect import Source
-from spanfold.semconv.schema import USAGE_COLUMNS
+from spanfold.semconv.schema import COUNT_COLUMNS
 
 Rows = dict[str, tuple[Any, ...]]
 
-USAGE = (*USAGE_COLUMNS, "total_tokens")
+USAGE = (*COUNT_COLUMNS, "total_tokens")
 SPAN_KINDS = {  # words for kinds of spans in many SDKs, lower-cased -> operation
     "llm": "chat", "chat": "chat", "chat_model": "chat", "generation": "chat", "completion": "text_completion",
     "text_completion": "text_completion", "embedding": "embeddings", "embeddings": "embeddings", "embed": "embeddings",

@@ -67,7 +67,8 @@ def set_price(
     """State what MODEL (a name, or a pattern with *) of PROVIDER (or *) costs: input=0.25 output=1.25.
 
     Buckets: input, output, cache_read, cache_write, cache_write_1h, audio_input, image_input, reasoning, audio_output,
-    request. BUCKET=none takes your price back. Nothing is overwritten: what was known before can still be asked.
+    request (per call), web_search (per search). BUCKET=none takes your price back. Nothing is overwritten: what was
+    known before can still be asked.
     """
     from spanfold.repricing import amount, set_change
 

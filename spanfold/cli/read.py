@@ -186,8 +186,10 @@ def stats(settings: Settings, days: int, basis: str, currency: str | None, as_js
         print_json({"days": days, "since": filters.start, "prices": basis, "currency": money, "rates": rates,
                     "rows": named})  # fmt: skip
         return
-    for rate in rates:
+    for rate in [rates[0], rates[-1]] if len(rates) > 2 else rates:
         print(f"1 {money} = {rate['usd']} USD from {rate['day']} on", file=sys.stderr)
+    if len(rates) > 2:
+        print(f"{len(rates):,} rates count in this time", file=sys.stderr)
     table = [[row["key"], row["then_key"], *(row[name] for name in STATS)] for row in rows]
     print_table(("key", "model", *STATS), table, note="" if rows else f"no calls in the last {days} days")
 

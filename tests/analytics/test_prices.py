@@ -22,11 +22,11 @@ from spanfold.analytics.errors import PriceRefused
 from spanfold.analytics.price_rates import unit_of
 from spanfold.analytics.prices import PriceBook
 from spanfold.analytics.views import cost_sql
-from spanfold.semconv.schema import SPANS, USAGE_COLUMNS
+from spanfold.semconv.schema import COUNT_COLUMNS, SPANS
 from tests.analytics.lake import usage
 
 NOVEMBER = dt.datetime(2026, 11, 20, 12, 0)
-COLUMNS = ["provider", "request_model", "response_model", "service_tier", "start_time", *USAGE_COLUMNS]
+COLUMNS = ["provider", "request_model", "response_model", "service_tier", "start_time", *COUNT_COLUMNS]
 
 
 def priced(book: PriceBook, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -263,7 +263,7 @@ def _source_usage(tokens: dict[str, int], info: ModelInfo, at: dt.datetime, cont
         "cache_write_tokens": get["cache_write"] + get["cache_write_1h"],
         "cache_write_1h_tokens": get["cache_write_1h"], "input_audio_tokens": get["audio_input"],
         "input_image_tokens": get["image_input"], "output_reasoning_tokens": get["reasoning"],
-        "output_audio_tokens": get["audio_output"],
+        "output_audio_tokens": get["audio_output"], "web_searches": get["web_searches"],
     }  # fmt: skip
     priced_units = {unit_of(k).usage_key for k, v in info.get_prices(at, context).__dict__.items() if v is not None}
     return Usage(**dict.fromkeys(priced_units - {"requests"}, 0) | values)
@@ -277,7 +277,7 @@ def _random_tokens(rng: random.Random) -> dict[str, int]:
         uncached_input=some(400_000), cache_read=some(300_000), cache_write=some(100_000), cache_write_1h=some(100_000),
         audio_input=some(5_000), image_input=some(5_000), text_output=some(50_000), reasoning=some(50_000),
         audio_output=some(5_000),
-    )  # fmt: skip
+    ) | {"web_searches": rng.choice([0, rng.randrange(20)])}  # fmt: skip
 
 
 def _expected(provider: Provider, info: ModelInfo, tokens: dict[str, int], tier: str | None, at: dt.datetime) -> float:

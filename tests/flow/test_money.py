@@ -94,6 +94,19 @@ def test_cache_writes_of_an_hour_cost_more(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_searches_of_the_provider_are_billed_by_count(tmp_path: Path) -> None:
+    """Three searches of Anthropic's tool cost 0.03 USD beside the tokens (10 USD a thousand); a call that says
+    nothing of searches has NULL of them."""
+    asked = {"input_tokens": 1_000, "output_tokens": 0, "cache_creation_input_tokens": 0}
+    with product(tmp_path) as p:
+        p.send(traces([_anthropic(1, asked | {"server_tool_use": {"web_search_requests": 3}}), _anthropic(2, asked)]))
+        p.fold()
+        assert p.query("SELECT web_searches, cost FROM calls ORDER BY trace_id") == [
+            (3, pytest.approx(0.033, abs=1e-12)), (None, pytest.approx(0.003, abs=1e-12)),
+        ]  # fmt: skip
+        assert p.query("SELECT sum(cost) FROM rollup_daily") == [(pytest.approx(0.036, abs=1e-12),)]
+
+
 def test_every_reading_of_a_total_has_its_reason(tmp_path: Path) -> None:
     """The buckets of each call add up to its totals, `usage_verdict` says why the input was read with or without its
     cache, and numbers that cannot all be true are in `data_quality` with the call."""

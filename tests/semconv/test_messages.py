@@ -162,6 +162,20 @@ def test_tool_definitions_have_one_shape() -> None:
         assert content_shapes.read_tools(sent) == [tool]
 
 
+@pytest.mark.parametrize(("answer", "searches"), [
+    ({"output": [{"type": "web_search_call", "action": {"type": "search", "query": "a"}}, {"type": "message"},
+                 {"type": "web_search_call", "action": {"type": "open_page"}}, {"type": "web_search_call"}]}, 2),
+    ({"output": [{"type": "message"}]}, None),
+    ({"modelVersion": "gemini-3-pro", "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}]}, 2),
+    ({"modelVersion": "gemini-2.5-pro", "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}]}, 1),
+    ({"usage": {"input_tokens": 1, "server_tool_use": {"web_search_requests": 0}}}, 0),
+    ({"usage": {"prompt_tokens": 1, "num_search_queries": 4}}, 4),
+])  # fmt: skip
+def test_billable_searches_are_counted(answer: dict[str, Any], searches: int | None) -> None:
+    """Searches that the provider ran are counted as it bills them; opening a found page is none, silence is unknown."""
+    assert response_facts(answer).get("web_searches") == searches
+
+
 def test_responses_of_providers_state_their_facts() -> None:
     """Ids, models, finish reasons and disjoint token counts come out of the provider's own object."""
     openai = {"id": "chatcmpl-1", "model": "gpt-x", "choices": [{"finish_reason": "tool_calls", "message": {

@@ -23,7 +23,8 @@ MEANING = {
     "tool_call_id", "session_id", "conversation_id", "user_id", "tags", "is_candidate", "is_container",
     "input_tokens", "output_tokens", "uncached_input_tokens", "cache_read_tokens", "cache_write_tokens",
     "cache_write_1h_tokens", "audio_input_tokens", "image_input_tokens", "text_output_tokens", "reasoning_tokens",
-    "audio_output_tokens", "usage_verdict", "estimated_output_tokens", "service_tier", "streaming", "ttft_ms",
+    "audio_output_tokens", "web_searches", "usage_verdict", "estimated_output_tokens",
+    "service_tier", "streaming", "ttft_ms",
     "finish_reasons", "status", "error_type", "prompt_fingerprint", "prompt_name", "prompt_version", "truncated",
     "service_name", "service_version", "environment", "project", "key_label",
 }  # fmt: skip

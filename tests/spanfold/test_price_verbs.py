@@ -99,7 +99,7 @@ openai,gpt-4o,0.0025,0.01
 openai,gpt-5,0.00125,0.01
 """
     with pytest.raises(
-        PriceRefused, match=r"row 2: gpt-4o-mini input would cost 150 .* the list says 0\.15: .*--force"
+        PriceRefused, match=r"row 2: gpt-4o-mini input would cost 150 .* the list says 0\.15 USD .*--force"
     ):
         run(running, "prices", "import", "-", "--yes", stdin=table)
     by_hand = ("prices", "set", "openai", "gpt-4o-mini", "input=0.15", "--per", "1K", "--yes")
@@ -109,6 +109,9 @@ openai,gpt-5,0.00125,0.01
     assert as_json(running, "prices", "import", "-", "--force", stdin=table)["notes"] == [
         "6 prices read, 0 of them known already"
     ]
+    search = ("prices", "set", "openai", "gpt-4o-mini", "web_search=10", "--yes")
+    with pytest.raises(PriceRefused, match=r"web_search would cost 10 USD per search and the list says 0\.01 USD"):
+        run(running, *search)
     assert as_json(running, *by_hand, "--force")["change"] == pytest.approx(149.85, abs=1e-9)
 
 
