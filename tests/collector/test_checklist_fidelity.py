@@ -197,8 +197,8 @@ def show(data: Path, span_id: str) -> Any:
 
 # ---- JSON -----------------------------------------------------------------------------------------------------------
 def test_every_kind_of_value_is_kept_apart(data: Path) -> None:
-    """47, 48, 50, 52 to 55, 58: hex ids in any case; integers as strings and numbers, base64, NaN, empty, unset and
-    nested values; unknown fields and nulls at every level are ignored. What plain JSON cannot hold has its type."""
+    """47, 48, 50, 52, 53, 54, 55, 58: hex ids in any case; integers as strings and numbers, base64, NaN, empty, unset
+    and nested values; unknown fields and nulls at every level are ignored. What plain JSON cannot hold has its type."""
     shown = show(data, "eee19b7ec3c1b174")
     assert (shown["trace_id"], shown["parent_span_id"]) == ("5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b173")
     assert shown["attributes"] == {
