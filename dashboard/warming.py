@@ -6,6 +6,8 @@ import contextlib
 import datetime as dt
 import importlib
 
+import duckdb
+
 from spanfold.analytics.errors import AnalyticsError
 from spanfold.analytics.filters import Filters
 from spanfold.dashboard.backend import installed
@@ -27,7 +29,9 @@ def warm() -> None:
         importlib.import_module(name)
     now = installed().now()
     filters = Filters(start=now - dt.timedelta(days=1), end=now)
-    with contextlib.suppress(AnalyticsError):
+    with contextlib.suppress(
+        AnalyticsError, duckdb.Error
+    ):  # as by the snapshot of an older release, replaced in a moment
         for name in _QUERIES:
             chosen = {"trace_ids": [], "first_day": now.date(), "last_day": now.date()} if name == "trace_ends" else {}
             installed().reader.query(name, filters, **chosen)

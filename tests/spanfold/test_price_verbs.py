@@ -20,7 +20,7 @@ from spanfold.cli import cli
 from spanfold.errors import SpanfoldError
 from spanfold.pricing import installed_book
 from spanfold.state.store import StateStore
-from tests.flow.sending import NOON, Product, chat, product, traces
+from tests.flow.sending import NOON, SECOND, Product, chat, product, span, traces
 
 MONTH = dt.datetime.fromtimestamp(NOON / 1e9, dt.UTC).strftime("%Y-%m-01")
 DAY_BEFORE = (dt.datetime.fromtimestamp(NOON / 1e9, dt.UTC) - dt.timedelta(days=1)).date().isoformat()
@@ -143,6 +143,47 @@ openai,prod-*,0.10,0.50,{DAY_BEFORE},EUR
     )
     run(running, "prices", "set", "openai", "gpt-4o-mini", "input=1", "--yes")
     assert total(running) == pytest.approx(1 + 0.50 + 1.25 * 0.60, abs=1e-12)
+
+
+SAMPLE = """provider,model_pattern,input_per_1m,output_per_1m,currency,effective_from
+openai,gpt-4o*,20,20,USD,2024-01-01
+openai,gpt-4o,2.50,10.00,USD,2024-08-06
+openai,gpt-4o-mini,0.150,0.600,USD,2024-07-18
+openai,gpt-4o-mini,0.300,0.600,USD,2024-10-01
+openai,o1,15,60,USD,2024-12-17
+anthropic,claude-3-5-*,9,9,USD,2024-01-01
+anthropic,claude-3-5-sonnet-*,3,15,USD,2024-10-22
+anthropic,claude-3-5-haiku-*,1,5,USD,2024-11-01
+ollama,*,0,0,USD,
+*,*,50,50,USD,
+"""
+COSTS = [  # provider, model, day, USD for a million tokens each way
+    ("openai", "gpt-4o", "2024-09-01", 12.5), ("openai", "gpt-4o", "2024-08-01", 40.0),
+    ("openai", "gpt-4o-2024-08-06", "2024-09-01", 12.5), ("openai", "gpt-4o-audio", "2024-09-01", 40.0),
+    ("openai", "gpt-4o-mini", "2024-09-01", 0.75), ("openai", "gpt-4o-mini", "2024-10-02", 0.9),
+    ("openai", "o1", "2024-12-18", 75.0), ("anthropic", "claude-3-5-sonnet-20241022", "2024-11-02", 18.0),
+    ("anthropic", "claude-3-5-haiku-20241022", "2024-11-02", 6.0),
+    ("anthropic", "claude-3-5-haiku-20241022", "2024-10-30", 18.0), ("ollama", "llama3.2:3b", "2024-11-02", 0.0),
+    ("acme", "house", "2024-11-02", 100.0),
+]  # fmt: skip
+
+
+def test_rules_of_globs_and_dates(tmp_path: Path) -> None:
+    """Imported rules with globs count by how specific they are and since when (TB-039, TB-041, TB-042, TB-045); a free
+    local model is 0 by a rule of its own, and `*` catches what no rule knows (TB-044)."""
+    sent = []
+    for number, (provider, model, day, _) in enumerate(COSTS, 1):
+        start = int(dt.datetime.fromisoformat(f"{day}T12:00:00Z").timestamp()) * SECOND
+        sent.append(span(number, number, start=start, gen_ai__operation__name="chat", gen_ai__request__model=model,
+                         gen_ai__provider__name=provider, gen_ai__usage__input_tokens=1_000_000,
+                         gen_ai__usage__output_tokens=1_000_000))  # fmt: skip
+    with product(tmp_path / "data") as p:
+        p.send(traces(sent))
+        p.fold()
+        run(p, "prices", "import", "-", "--layer", "override", "--yes", stdin=SAMPLE)
+        total(p)
+        found = p.query("SELECT cost, price_confidence FROM calls ORDER BY trace_id")
+    assert [cost for cost, _ in found] == pytest.approx([case[3] for case in COSTS], abs=1e-9)
 
 
 def test_a_litellm_map_adds_what_the_list_does_not_know(running: Product) -> None:
