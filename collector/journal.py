@@ -33,6 +33,7 @@ from spanfold.collector.segments import (
     segment_numbers,
     segment_path,
 )
+from spanfold.exporter.durable import sync_dirs
 
 __all__ = ["Journal", "JournalReader", "JournalRecord", "Position", "durable_end", "trim"]
 
@@ -77,7 +78,7 @@ class Journal:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for parent in (directory.parent, directory.parent.parent):  # a record is no safer than its directory's name
             with contextlib.suppress(PermissionError):
-                _sync_directory(parent)
+                sync_dirs([parent])
         self._lock = FileLock(directory.parent / "run" / "collector.lock")
         self._directory = directory
         self._ciphers = Ciphers(keys)
@@ -236,7 +237,7 @@ class Journal:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             os.posix_fallocate(descriptor, 0, size)  # so that a full disk shows here, not in the middle of a record
             os.fsync(descriptor)
-            _sync_directory(self._directory)
+            sync_dirs([self._directory])
         except OSError as error:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -289,11 +290,3 @@ class Journal:
             path = segment_path(self._directory, number)
             if path.stat().st_size == 0:
                 path.unlink()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

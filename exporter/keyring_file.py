@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spanfold.exporter.durable import sync_dirs, write_durably
 from spanfold.exporter.errors import KeyMissing
 
 _VERSION = 1
@@ -104,7 +105,7 @@ class KeyringFile:
     def finish_rotation(self) -> None:
         """Puts the new root key, which the keyring is wrapped with already, in the old one's place."""
         os.replace(self.next_root_path, self.root_path)
-        _sync_directory(self.directory)
+        sync_dirs([self.directory])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -120,23 +121,4 @@ class KeyringFile:
 
 def write_secret(path: Path, text: str) -> None:
     """Writes a file of mode 0600 atomically and durably."""
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_durably(path, (text + "\n").encode())

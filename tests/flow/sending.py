@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanfold.collector.dead_letters import DeadLetters
@@ -26,27 +26,10 @@ from spanfold.folding import Folding
 from spanfold.settings import Settings
 from spanfold.state.price_overrides import PriceOverride
 from spanfold.state.store import StateStore
+from tests.semconv.otlp import any_value
 
 NOON = 1_763_640_000_000_000_000  # 2025-11-20T12:00:00Z
 SECOND = 1_000_000_000
-
-
-def any_value(value: Any) -> AnyValue:
-    if isinstance(value, bool):
-        return AnyValue(bool_value=value)
-    if isinstance(value, int):
-        return AnyValue(int_value=value)
-    if isinstance(value, float):
-        return AnyValue(double_value=value)
-    if isinstance(value, list):
-        out = AnyValue()
-        out.array_value.values.extend(any_value(item) for item in value)
-        return out
-    if isinstance(value, dict):
-        out = AnyValue()
-        out.kvlist_value.values.extend(KeyValue(key=k, value=any_value(v)) for k, v in value.items())
-        return out
-    return AnyValue(string_value=value)
 
 
 def span(
