@@ -152,6 +152,17 @@ class Keyring:
             self._plain[key_id] = self._unwrap(entry)
             return self._plain[key_id]
 
+    def problems(self) -> list[str]:
+        """What is wrong with each wrapped key that does not open."""
+        found = []
+        with self._lock:
+            for entry in self._reload().entries:
+                try:
+                    self._unwrap(entry)
+                except KeyMissing as error:
+                    found.append(str(error))
+        return found
+
     def rotate_root(self, new: bytes) -> None:
         """Wraps every key with a new 32-byte root key; a crash at any point leaves one matching pair of files.
 

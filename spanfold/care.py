@@ -39,9 +39,10 @@ class Care:
         self._last = ""  # path of the file that was read last
         self._snapshot: tuple[str, str] | None = None  # name and checksum of what was published
 
-    def begin(self) -> None:
-        """Makes good what the opening of the lake has set aside, before anything is published."""
-        self._folding.quarantine()
+    def begin(self, doubtful: Sequence[str] = ()) -> None:
+        """Makes good what the opening of the lake has set aside, and what is damaged of `doubtful`, before anything is
+        published."""
+        self._set_aside(doubtful)
 
     def look(self) -> None:
         """One look, if it is time; what a look before has found is set aside."""

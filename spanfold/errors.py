@@ -26,5 +26,13 @@ class NotFlushed(SpanfoldError):
     """What was accepted did not reach the snapshot in time; see `spanfold status`."""
 
 
+class NotSetAside(SpanfoldError):
+    """The fold process did not set damaged files aside in time."""
+
+
+class DamageFound(SpanfoldError):
+    """Something that is stored is not what was written."""
+
+
 class ChildFailed(SpanfoldError):
     """A part of Spanfold ended instead of starting."""

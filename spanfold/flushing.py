@@ -1,15 +1,19 @@
-"""What a command asks of the running fold process, and waits for: flush, compact. Where none runs it does it itself."""
+"""What a command asks of the running fold process, and waits for: flush, compact, quarantine.
+
+Where none runs it does it itself.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from spanfold.collector.lock import is_held
 from spanfold.collector.segments import durable_end
-from spanfold.errors import NotCompacted, NotFlushed
+from spanfold.errors import NotCompacted, NotFlushed, NotSetAside
 from spanfold.settings import Settings
 from spanfold.status import read_run_file
 
@@ -51,6 +55,23 @@ def compact(settings: Settings, timeout: float) -> None:
     raise NotCompacted(f"compaction did not end within {timeout:g} s: spanfold status shows whether fold runs")
 
 
+def quarantine(settings: Settings, paths: Sequence[str], timeout: float) -> None:
+    """Has damaged lake files set aside, by the running folder or here. Raises NotSetAside after `timeout` seconds."""
+    token = uuid.uuid4().hex
+    end = time.monotonic() + timeout
+    asked = False
+    while time.monotonic() < end:
+        if _nobody_folds(settings.data) and _set_aside_here(settings, paths):
+            return
+        if not asked:
+            ask(settings.data / "run" / "quarantine", {"token": token, "paths": list(paths)})
+            asked = True
+        if read_run_file(settings.data, "folder").get("quarantined") == token:
+            return
+        time.sleep(_POLL_SECONDS)
+    raise NotSetAside(f"what is damaged still counts after {timeout:g} s: spanfold status shows whether fold runs")
+
+
 def _nobody_folds(data: Path) -> bool:
     """No folder runs, and no supervisor is about to start one again."""
     return not is_held(data / "run" / "folder.lock") and not is_held(data / "run" / "up.lock")
@@ -73,6 +94,17 @@ def _compact_here(settings: Settings) -> bool:
 
     try:
         compact_all(settings)
+    except LakeLocked:
+        return False
+    return True
+
+
+def _set_aside_here(settings: Settings, paths: Sequence[str]) -> bool:
+    from spanfold.exporter.errors import LakeLocked
+    from spanfold.fold_process import set_aside
+
+    try:
+        set_aside(settings, paths)
     except LakeLocked:
         return False
     return True

@@ -12,7 +12,7 @@ import gc
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,13 +90,19 @@ def compact_all(settings: Settings) -> None:
         folding.compact_everything()
 
 
+def set_aside(settings: Settings, paths: Sequence[str]) -> None:
+    """Takes the damaged ones of these files out of the lake. Raises LakeLocked while another process folds."""
+    with prepared(settings, paths):
+        pass
+
+
 @contextmanager
-def prepared(settings: Settings) -> Iterator[Folding]:
+def prepared(settings: Settings, doubtful: Sequence[str] = ()) -> Iterator[Folding]:
     """A folding whose files were looked at, and that publishes at its end."""
     folding = Folding(settings)
     care = Care(folding, settings.data)
     try:
-        care.begin()
+        care.begin(doubtful)
         yield folding
         care.look()
         folding.publish()

@@ -27,6 +27,7 @@ VERBS = {
     "status": "spanfold.cli.run:status",
     "flush": "spanfold.cli.run:flush",
     "compact": "spanfold.cli.run:compact",
+    "scrub": "spanfold.cli.scrub:scrub",
     "init": "spanfold.cli.run:init",
     "dead": "spanfold.cli.dead:dead",
     "erase": "spanfold.cli.privacy:erase",

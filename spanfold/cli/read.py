@@ -42,12 +42,14 @@ def export(settings: Settings, form: str, content: bool, where: str | None, outp
     from spanfold import exports
     from spanfold.cli.output import progress
     from spanfold.reading import check_condition, note_reading, open_reader
+    from spanfold.scrub import verify_exported
 
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise click.UsageError("Parquet is not text: give a file with -o, or pipe it")
     reader = open_reader(settings.data, content=content)
     if where is not None:
         check_condition(settings.data, where)
+    verify_exported(settings.data, content=content)
     note_reading(settings.data, "export", f"calls{' with content' if content else ''} as {form}", where=where)
     with _sink(output) as sink, progress("exporting calls") as advance:
         count = exports.export_calls(reader, form, sink, where=where, content=content, progress=advance)
