@@ -26,7 +26,8 @@ from spanfold.collector.signals import ALL, Signal
 from spanfold.collector.tls import Tls
 
 _LOG = logging.getLogger(__name__)
-_THREADS = 16
+_THREADS = 32  # each may hold one message, of the limit's size
+CROWDED_SECONDS = 3.0  # how long a message may take while more than half of the threads wait for one
 _SHORTEST_PING_MS = 5_000  # clients that ping every 10 s keep their connection; gRPC's own minimum is 5 minutes
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -124,7 +125,7 @@ class _Export:
 
 
 class _SlowSenders:
-    """Ends the calls whose message does not come in time: each holds a thread."""
+    """Ends the calls whose message does not come in time, sooner when they are many: each holds a thread."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -143,7 +144,8 @@ class _SlowSenders:
 
     def _watch(self) -> None:
         while not self._stopped.wait(min(1.0, self._seconds / 4)):
-            oldest = time.monotonic() - self._seconds
+            crowded = len(self._waiting) > _THREADS // 2
+            oldest = time.monotonic() - (min(CROWDED_SECONDS, self._seconds) if crowded else self._seconds)
             for waiting in self._waiting.copy():
                 if waiting.since < oldest:
                     waiting.cut = True

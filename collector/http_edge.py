@@ -25,7 +25,7 @@ from spanfold.collector.counters import Counters
 from spanfold.collector.errors import JournalError, PortTaken
 from spanfold.collector.http_connection import BoundedConnection
 from spanfold.collector.journal import Journal
-from spanfold.collector.limits import RETRY_SECONDS, Limits, too_large
+from spanfold.collector.limits import RETRY_SECONDS, Held, InFlight, Limits, too_large
 from spanfold.collector.requests import Intake
 from spanfold.collector.senders import ANYONE, Caller, Senders
 from spanfold.collector.signals import ALL, Signal
@@ -66,6 +66,7 @@ class OtlpApp:
         self._journal = journal
         self._counters = counters
         self._limits = limits
+        self._bodies = InFlight(limits.in_flight_bytes)  # as sent; what they inflate to, the intake counts
         self._workers = ThreadPoolExecutor(_THREADS, thread_name_prefix="otlp-http")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: _Receive, send: _Send) -> None:
@@ -86,6 +87,12 @@ class OtlpApp:
             await _refuse(send, Refused(Code.NOT_FOUND, f"there is nothing at {scope['path']}"), encoding)
 
     async def _export(self, signal: Signal, scope: MutableMapping[str, Any], receive: _Receive, send: _Send) -> None:
+        with self._bodies.request() as held:
+            await self._answer_to(signal, scope, receive, send, held)
+
+    async def _answer_to(
+        self, signal: Signal, scope: MutableMapping[str, Any], receive: _Receive, send: _Send, held: Held
+    ) -> None:
         encoding = _encoding(_header(scope, b"content-type"))
         try:
             caller = await self._caller(scope)
@@ -94,12 +101,13 @@ class OtlpApp:
             if encoding is None:
                 accepted = " or ".join(known.value for known in Encoding)
                 raise Refused(Code.INVALID_ARGUMENT, f"the content type must be {accepted}", media=True)
-            body = await self._body(scope, receive)
+            body = await self._body(scope, receive, held)
         except Refused as refused:
             self._intake.count_refusal(signal, refused)
             await _refuse(send, refused, encoding or Encoding.JSON, partial(self._rest_of, scope, receive))
             return
         except _SenderLeft:
+            self._intake.count_refusal(signal, Refused(Code.UNAVAILABLE, "", retry_seconds=RETRY_SECONDS))
             return
         compression = _header(scope, b"content-encoding").lower()
         try:
@@ -134,7 +142,7 @@ class OtlpApp:
             told = await asyncio.get_running_loop().run_in_executor(self._workers, self._resent)
             await _answer(send, 200, _TEXT, self._counters.prometheus(told).encode())
 
-    async def _body(self, scope: MutableMapping[str, Any], receive: _Receive) -> bytes:
+    async def _body(self, scope: MutableMapping[str, Any], receive: _Receive, held: Held) -> bytes:
         limit = self._limits.request_bytes
         stated = _header(scope, b"content-length")
         if stated.isdigit() and int(stated) > limit:
@@ -151,6 +159,7 @@ class OtlpApp:
                     size += len(parts[-1])
                     if size > limit:
                         raise too_large(limit)
+                    held.add(len(parts[-1]))
                     if not message.get("more_body"):
                         return b"".join(parts) if len(parts) > 1 else parts[0]
         except TimeoutError:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from spanfold.collector.answers import Code, Refused
@@ -25,25 +23,48 @@ class Limits:
 
 
 class InFlight:
-    """Bytes of requests that are being worked on, so that many large ones at once are refused and not fatal."""
+    """Bytes of requests that are being worked on, so that many large ones at once are refused and not fatal. Safe for
+    use from many threads."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._bytes = 0
 
-    @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Raises Refused (retryable) when it would be too much. One request alone is never too much."""
+    def request(self) -> Held:
+        return Held(self)
+
+    def add(self, size: int, own: int) -> None:
+        """`own`: what the same request holds already. Raises Refused (retryable) when it would be too much; one request
+        alone is never too much."""
         with self._lock:
-            if self._bytes and self._bytes + size > self._max_bytes:
+            if self._bytes > own and self._bytes + size > self._max_bytes:
                 raise Refused(Code.UNAVAILABLE, "too many requests in flight", retry_seconds=RETRY_SECONDS)
             self._bytes += size
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._bytes -= size
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._bytes -= size
+
+
+class Held:
+    """The bytes of one request; within it, they count."""
+
+    __slots__ = ("_all", "_size")
+
+    def __init__(self, everything: InFlight) -> None:
+        self._all, self._size = everything, 0
+
+    def add(self, size: int) -> None:
+        """Raises Refused (retryable) when it would be too much."""
+        self._all.add(size, self._size)
+        self._size += size
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._all.give_back(self._size)
 
 
 def too_large(limit: int) -> Refused:

@@ -44,7 +44,8 @@ class Intake:
                 with self._inflating:
                     body = inflate(body, compression, self._limits.request_bytes)
             self._rates.take(caller, len(body))
-            with self._in_flight.hold(len(body)):
+            with self._in_flight.request() as held:
+                held.add(len(body))
                 if len(body) > self._limits.request_bytes:
                     raise too_large(self._limits.request_bytes)
                 warning = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from spanfold.collector import grpc_edge
 from spanfold.collector.answers import Refused
 from spanfold.collector.limits import Limits
 from spanfold.collector.otlp_json import to_protobuf
@@ -22,7 +24,7 @@ from spanfold.collector.server import Collector
 from tests.flow.running import wait_for
 
 from .http2 import DATA, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, RESET, call_headers, connected, frame, frames, reset
-from .receiving import calling, post, request, running, span, stored, stored_spans
+from .receiving import body_of, calling, post, request, running, span, stored, stored_spans
 
 BODY = request(span(1)).SerializeToString()
 
@@ -34,8 +36,8 @@ def collector(tmp_path: Path) -> Iterator[Collector]:
 
 
 def test_a_grpc_sender_that_stalls_is_cut(tmp_path: Path) -> None:
-    """71, [79]: a call whose message does not come is ended after the time limit, counted as refused, and twenty of
-    them (more than there are workers) block nobody for longer."""
+    """71, [79]: calls whose messages do not come are ended after the time limit and counted as refused; another
+    sender is served meanwhile."""
     limits = Limits(read_seconds=0.4)
     with running(tmp_path, limits=limits) as collector, connected(collector.grpc_port) as stalled:
         for stream in range(1, 41, 2):
@@ -50,6 +52,34 @@ def test_a_grpc_sender_that_stalls_is_cut(tmp_path: Path) -> None:
             lambda: collector.counters.snapshot()["traces"]["requests"] == expected, 5, "the count of the last ones"
         )
     assert [record.body for record in stored(tmp_path)] == [BODY]
+
+
+def test_many_stalled_senders_do_not_hold_the_edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """71, [79]: when most threads wait for messages, the slowest are cut long before the time limit of a message."""
+    monkeypatch.setattr(grpc_edge, "_THREADS", 4)
+    monkeypatch.setattr(grpc_edge, "CROWDED_SECONDS", 0.3)
+    with running(tmp_path, limits=Limits()) as collector, connected(collector.grpc_port) as stalled:
+        for stream in range(1, 9, 2):
+            stalled.sendall(call_headers(stream) + frame(DATA, 0, stream, b"\0\0\0\0\x64" + b"ab"))
+        assert first_ends(frames(stalled), 1)
+        with calling(collector) as export:
+            assert export(BODY, timeout=10) == b""
+    assert [record.body for record in stored(tmp_path)] == [BODY]
+
+
+def test_bodies_that_are_being_sent_are_bounded(tmp_path: Path) -> None:
+    """43, [79]: the bytes of bodies that are not whole yet count, too: beyond `in_flight_bytes` senders are told to
+    come back, and with room again they are served."""
+    body = body_of(90_000)
+    head = b"POST /v1/traces HTTP/1.1\r\nContent-Type: application/x-protobuf\r\nContent-Length: 90000\r\n\r\n"
+    with running(tmp_path, limits=Limits(in_flight_bytes=150_000)) as collector:
+        with socket.create_connection(("127.0.0.1", collector.http_port), timeout=5) as slow:
+            slow.sendall(head + body[:-1])
+            wait_for(lambda: post(collector, body)[0] == 503, 5, "a refusal")
+            slow.sendall(body[-1:])
+            assert slow.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert post(collector, body)[0] == 200
+    assert {record.body for record in stored(tmp_path)} == {body}
 
 
 def first_ends(received: Iterator[tuple[int, int, bytes]], count: int) -> set[int]:
