@@ -11,6 +11,7 @@ from spanfold.access import Access, Forbidden
 from spanfold.analytics.errors import ContentWithheld, NoSnapshot
 from spanfold.analytics.queries import Reader
 from spanfold.analytics.snapshots import Snapshots
+from spanfold.analytics.views import BASES
 from spanfold.api_queries import attribution, cost, trace_page, where_of
 from spanfold.api_reviews import ReviewRequest, act, review_json, trail
 from spanfold.exports import json_line
@@ -144,8 +145,8 @@ def calls(seen: Seen, content: bool, session: str | None, **filters: Any) -> Ite
     return map(json_line, _chain(first, rows)) if first is not None else iter(())
 
 
-def cost_of(seen: Seen, session: str | None, **window: Any) -> dict[str, Any]:
-    return cost(seen.reader.view(), session, window["from"], window["to"])
+def cost_of(seen: Seen, session: str | None, prices: str, **window: Any) -> dict[str, Any]:
+    return cost(seen.reader.view(), session, window["from"], window["to"], prices)
 
 
 def attribution_of(seen: Seen, sha: str) -> dict[str, Any]:
@@ -189,7 +190,7 @@ def sql(seen: Seen, body: api_sql.SqlRequest) -> Iterator[bytes]:
 def operations() -> tuple[Operation, ...]:
     """The API, one entry an operation."""
     named = Parameter("session", "Only of this session id.")
-    review_state = {"type": "string", "enum": list(STATES)}
+    review_state, bases = ({"type": "string", "enum": list(names)} for names in (STATES, BASES))
     return (
         Operation(
             path="/api/healthz", summary="Is the API up, and what does it show?", run=health,
@@ -225,7 +226,9 @@ def operations() -> tuple[Operation, ...]:
         Operation(
             path="/api/cost", run=cost_of, summary="Calls, tokens and cost by model, of a session or a time window.",
             answer="totals, and a row for each provider and model; cost is null where no call has a price.",
-            parameters=(named, *_RANGE),
+            parameters=(
+                named, *_RANGE, Parameter("prices", "Those of the time, as believed then, or today.", bases, default="true")
+            ),
         ),
         Operation(
             path="/api/attribution", summary="Which deploy a commit was, and which anomaly is blamed on it.",

@@ -59,16 +59,19 @@ def trace_page(view: View, limit: int, after: str | None, review: tuple[str, ...
     return {"snapshot": view.version, "traces": rows, "next": following}
 
 
-def cost(view: View, session: str | None, start: dt.datetime | None, end: dt.datetime | None) -> Row:
-    """Spend by model. Raises BadRequest without a session and a window: a sum over everything is seldom meant."""
+def cost(
+    view: View, session: str | None, start: dt.datetime | None, end: dt.datetime | None, prices: str = "true"
+) -> Row:
+    """Spend by model, by the prices of one basis (`views.BASES`). Raises BadRequest without a session and a window: a
+    sum over everything is seldom meant."""
     if session is None and start is None and end is None:
         raise BadRequest("give session, or from and to")
-    models = view.query("cost_of_calls", Filters(start=start, end=end), session=session).to_pylist()
+    models = view.query("cost_of_calls", Filters(start=start, end=end), session=session, basis=prices).to_pylist()
     totals: Row = {name: _sum(models, name) for name in _SUMS}
     totals |= {"calls": totals["calls"] or 0, "errors": totals["errors"] or 0}
     totals["unpriced_calls"] = totals["unpriced_calls"] or 0
     asked = {"session": session, "from": start, "to": end}
-    return asked | totals | {"cost": _sum(models, "cost"), "currency": "USD", "models": models}
+    return asked | totals | {"cost": _sum(models, "cost"), "currency": "USD", "prices": prices, "models": models}
 
 
 def attribution(view: View, deploys: Sequence[Deploy], sha: str) -> Row:

@@ -16,7 +16,7 @@ ADVICE = {  # kind -> (in words, tone, what to do)
     "unpriced": (
         "No price known",
         "warn",
-        "Add a price with `spanfold prices set`, or check the model name that is sent.",
+        "Costs names the model each may be: `spanfold prices alias`; or state a price: `spanfold prices set`.",
     ),
     "missing_usage": (
         "No token counts",

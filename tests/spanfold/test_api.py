@@ -142,6 +142,15 @@ def test_cost_of_a_session(client: TestClient) -> None:
     assert (nobody["calls"], nobody["cost"], nobody["models"]) == (0, None, [])
 
 
+def test_cost_by_another_basis(client: TestClient) -> None:
+    """What is asked by today's prices says so; an unknown basis is refused with those there are."""
+    usual, today = (get(client, "/api/cost", session="s-1", **asked) for asked in ({}, {"prices": "today"}))
+    assert (usual["prices"], today["prices"]) == ("true", "today")
+    assert today["cost"] == pytest.approx(usual["cost"], rel=1e-12)  # the list has one price of this model for all time
+    refused = client.get("/api/cost", params={"session": "s-1", "prices": "tomorrow"})
+    assert (refused.status_code, "true, believed, today" in refused.text) == (400, True)
+
+
 def test_cost_of_a_window(client: TestClient, data: Path) -> None:
     """The same for a time window, exact to its ends, equal to plain SQL on the published view (LT-045)."""
     window = {"from": "2025-11-20T12:00:01Z", "to": "2025-11-20T12:01:00Z"}
