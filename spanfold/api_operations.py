@@ -227,7 +227,8 @@ def operations() -> tuple[Operation, ...]:
             path="/api/cost", run=cost_of, summary="Calls, tokens and cost by model, of a session or a time window.",
             answer="totals, and a row for each provider and model; cost is null where no call has a price.",
             parameters=(
-                named, *_RANGE, Parameter("prices", "Those of the time, as believed then, or today.", bases, default="true")
+                named, *_RANGE,
+                Parameter("prices", "Of the time, as believed then, or of today.", bases, default="true"),
             ),
         ),
         Operation(
