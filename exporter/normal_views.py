@@ -44,7 +44,7 @@ DISGUISES = (
     rf"|[0-9A-Za-z@.\-][{_LOOK_ALIKES}]|[{_LOOK_ALIKES}][0-9A-Za-z@.\-]"
     r"|[\x{660}-\x{669}\x{6F0}-\x{6F9}\x{966}-\x{96F}\x{9E6}-\x{9EF}\x{E50}-\x{E59}\x{B2}\x{B3}\x{B9}\x{2070}-\x{2079}\x{2080}-\x{2089}]{3}"
     r"|\\u(?:00[2-7]|00[aA][0dD]|20(?:0|1[012]|2[fF]|60)|[fF][eE][fF][fF]|[fF][fF](?:1[0-9]|2|3[0-9aA]|4|5[0-9aA])|[dD]835)"
-    r"|\\x[2-7]|%(?:2[1-9A-Fa-f]|[3-7][0-9A-Fa-f])|&#(?:\d{2,4}|[xX][0-9A-Fa-f]{2,4});"
+    r"|\\x[2-7]|%[2-7][0-9A-Fa-f]|&#(?:\d{2,4}|[xX][0-9A-Fa-f]{2,4});"
     rf"|{_BASE64}"
 )
 ESCAPED_BREAKS = r"\\[nrt/]"  # too common to be a reason to look closely, but read when one does

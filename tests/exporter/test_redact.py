@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spanfold.exporter import detectors
@@ -220,6 +220,7 @@ def test_json_values_keep_their_shape(value: Any) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(TEXTS)
+@example("%20GB82 WEST 1234 5698 7654 32\\n")
 def test_the_first_look_hides_no_hit(text: str) -> None:
     """Rules whose own pattern is their prefilter find nothing in what the prefilters let pass."""
     redacted, _ = REDACTOR.text(text)
