@@ -79,9 +79,8 @@ class Pipeline:
         self._keyring, self._set_aside = keyring, set_aside
         self._content = ContentWriter(keyring, content_mode)
         self._redaction = Redaction(redactor)
-        self._join = LogJoin(quiet_seconds, find_places)
-        self._turns = Turns(quiet_seconds, find_calls)
-        self._meetings = log_rows.Meetings(self._join, self._turns)
+        self._quiet_seconds, self._find_places, self._find_calls = quiet_seconds, find_places, find_calls
+        self._listen()
         self._noise = noise or Noise()
         self._tenants: dict[str, _Tenant] = {}
         self.runs = dict(runs)
@@ -96,7 +95,7 @@ class Pipeline:
                 raise
             for entry, problem in bad:
                 self._set_aside(entry, problem)
-            self.forget()
+            self._forget()
             spoilt = [entry for entry, _ in bad]
             try:
                 return self._fold([entry for entry in entries if entry not in spoilt], flush=flush)
@@ -106,7 +105,7 @@ class Pipeline:
     def _unfoldable(self, entries: Sequence[Entry]) -> list[tuple[Entry, Exception]]:
         bad = []
         for entry in entries:
-            self.forget()
+            self._forget()
             try:
                 self._fold([entry], flush=False)
             except Exception as problem:
@@ -216,7 +215,21 @@ class Pipeline:
             tenant = self._tenants[name] = _Tenant(folder, RowWriter(name, folder, self._content))
         return tenant
 
+    def _listen(self) -> None:
+        self._join = LogJoin(self._quiet_seconds, self._find_places)
+        self._turns = Turns(self._quiet_seconds, self._find_calls)
+        self._meetings = log_rows.Meetings(self._join, self._turns)
+
     def forget(self) -> None:
+        """Drops every memory of what was sent, after somebody changed what is stored: as if the process had begun."""
+        self._tenants.clear()
+        self._listen()
+
+    def forget_words(self) -> None:
+        """Drops what is known of words, after the rules changed by which they were redacted."""
+        self._tenants.clear()
+
+    def _forget(self) -> None:
         """Drops the memory of what was stored: after a failure nobody knows which rows were lost with it."""
         self._tenants.clear()
         self._join.again()

@@ -15,6 +15,11 @@ from spanfold.exporter.errors import RuleInvalid
 
 MAX_PATTERN_CHARS = 2000
 MAX_RULES = 200
+_BEYOND_RE2 = re.compile(r"\(\?<?[=!]|\(\?>|\\[1-9]|\(\?P=|[+*?}]\+")
+_NOT_RE2 = (
+    "; it has no look-around, back-references, atomic groups or possessive repeats, because they can take exponential "
+    "time: match more, and put what is to be replaced in a group"
+)
 _MARKER = re.compile(r"\[[A-Za-z0-9_ :+-]{1,40}\]")
 
 
@@ -43,7 +48,8 @@ def check_rule(rule: Rule) -> None:
         compiled = re2.compile(rule.pattern, options)
     except re2.error as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise RuleInvalid(f"rule {rule.name!r}: RE2 refuses the pattern: {reason}") from None
+        hint = _NOT_RE2 if _BEYOND_RE2.search(rule.pattern) else ""
+        raise RuleInvalid(f"rule {rule.name!r}: RE2 refuses the pattern: {reason}{hint}") from None
     if compiled.search("") is not None:
         raise RuleInvalid(f"rule {rule.name!r}: the pattern matches an empty text")
 

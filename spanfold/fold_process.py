@@ -57,6 +57,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         dirty = False
         while not stop.is_set():
             began = time.monotonic()
+            folding.refresh_rules()
             folded = folding.step()
             folding.merge_some()
             folding.compact_if_asked()

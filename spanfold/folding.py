@@ -36,7 +36,7 @@ from spanfold.collector.segments import Position
 from spanfold.collector.turns import TurnCall
 from spanfold.exporter import compact, repack
 from spanfold.exporter.durable import write_durably
-from spanfold.exporter.errors import FileDamaged
+from spanfold.exporter.errors import FileDamaged, RuleInvalid
 from spanfold.exporter.fold import Place
 from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.identity_rebuild import KINDS, open_runs, renew_runs
@@ -53,6 +53,7 @@ from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 
 PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
+RULES_SECONDS = 1.0  # between looks for changed redaction rules
 TURNS = 100_000  # latest calls that a new call may be found to continue
 
 
@@ -87,6 +88,9 @@ class Folding:
             dialects=self._loaded.dialects,
         )  # fmt: skip
         self._redactors: dict[str, Redactor] = {}
+        self._rules_changed, self._rules_looked_at = self._state.rules.changed_at(), 0.0
+        self._rules = self._state.redaction_rules(BUILT_IN)
+        self._rules_refused: str | None = None
         self._published: tuple[int, tuple[int, ...], str] = (-1, (), "")  # manifest, state copies, price book
         self._published_at = 0.0
         self.published_as: str | None = None  # name of the newest snapshot
@@ -287,6 +291,25 @@ class Folding:
         self._pipeline.dialects = self._loaded.dialects
         return True
 
+    def refresh_rules(self) -> None:
+        """Takes over changed redaction rules, a look a second; rules that cannot be run leave those before in force."""
+        if time.monotonic() - self._rules_looked_at < RULES_SECONDS:
+            return
+        self._rules_looked_at = time.monotonic()
+        changed = self._state.rules.changed_at()
+        if changed == self._rules_changed:
+            return
+        try:
+            Redactor(rules := self._state.redaction_rules(BUILT_IN))
+        except RuleInvalid as error:
+            self._rules_refused = str(error)
+        else:
+            self._rules, self._rules_refused = rules, None
+            self._redactors.clear()
+            self._pipeline.forget_words()
+        self._rules_changed = changed
+        self._write_status(idle=True)
+
     def refresh_prices(self) -> bool:
         """Takes over changed prices: calls are priced when read, the rollups of what changed get the difference."""
         if not self._rollups_fit():  # the process ended in between, or an upgrade counts otherwise
@@ -356,7 +379,7 @@ class Folding:
     def _redactor(self, tenant: str) -> Redactor:
         if tenant not in self._redactors:
             self._redactors[tenant] = Redactor(
-                self._state.redaction_rules(BUILT_IN), enabled=self._settings.redaction_enabled,
+                self._rules, enabled=self._settings.redaction_enabled,
                 hash_key=self._keyring.hash_key(tenant, "identifier"),
             )  # fmt: skip
         return self._redactors[tenant]
@@ -418,6 +441,10 @@ class Folding:
                 "own": dict(self._loaded.own),
                 "switched_off": list(self._loaded.switched_off),
                 "refused": [str(refusal) for refusal in self._loaded.refused],
+            },
+            "rules": {
+                "changed_at": self._rules_changed.isoformat() if self._rules_changed else None,
+                "refused": self._rules_refused,
             },
             "dead_letters": len(self._dead.names()),
             "idle": idle,

@@ -90,6 +90,8 @@ def _errors(collector: dict[str, Any], folder: dict[str, Any], up: dict[str, Any
         errors["collect"] = {"count": 1, "last": collector["problem"]}
     if refused := folder.get("dialects", {}).get("refused"):
         errors["dialects"] = {"count": len(refused), "last": f"left out: {'; '.join(refused)}"}
+    if refused := folder.get("rules", {}).get("refused"):
+        errors["redaction"] = {"count": 1, "last": f"{refused}; the rules before stay in force"}
     if folder.get("dead_letters"):
         errors["fold"] = {"count": folder["dead_letters"], "last": "records set aside; spanfold dead list"}
     for name, child in (up.get("children") or {}).items():

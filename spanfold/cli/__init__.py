@@ -31,6 +31,7 @@ VERBS = {
     "init": "spanfold.cli.run:init",
     "dead": "spanfold.cli.dead:dead",
     "erase": "spanfold.cli.privacy:erase",
+    "redact": "spanfold.cli.redact:redact",
     "demo": "spanfold.cli.demo:demo",
     "dialects": "spanfold.cli.dialects:dialects",
     "stats": "spanfold.cli.read:stats",

@@ -57,7 +57,7 @@ def of_alice(day: int = 0) -> list[Any]:
     failed.status.code = 2
     failed.status.message = word("alicestatus")
     failed.events.append(event("exception", exception__message=word("aliceexception")))
-    return [root, call, failed]
+    return [root, call, failed, chat(trace, 6, 1, start=start)]  # the words of the last come in log records
 
 
 def of_bob() -> list[Any]:
@@ -69,10 +69,16 @@ def of_bob() -> list[Any]:
 
 
 def log_records() -> bytes:
+    details = [{"role": "user", "parts": [{"type": "text", "content": word("alicelate")}]}]
     return logs(
-        [(1, 2, "note", {"prompt": word("alicelog")}), (2, 1, "note", {"prompt": word("boblog")}),
+        [(1, 6, "gen_ai.client.inference.operation.details", {"gen_ai.input.messages": details}),
+         (1, 2, "note", {"prompt": word("alicelog")}), (2, 1, "note", {"prompt": word("boblog")}),
          (0, 0, "note", {"user.id": ALICE, "prompt": word("alicelone")})]
     )  # fmt: skip
+
+
+def log_record_of_bob() -> bytes:
+    return logs([(2, 1, "note", {"prompt": word("boblog")})], service="another")
 
 
 def points() -> bytes:
@@ -87,7 +93,7 @@ def points() -> bytes:
 
 
 ALICES = {"alicesaid", "aliceheard", "aliceblurb", "aliceshort", "alicestatus", "aliceexception", "alicelog",
-          "alicelone", "exemplar0", "useralice", "sessiona"}  # fmt: skip
+          "alicelone", "alicelate", "exemplar0", "useralice", "sessiona"}  # fmt: skip
 OTHERS = {"system", "shared", "common", "bobsaid", "bobheard", "nobodysaid", "nobodyheard", "boblog", "exemplar1",
           "userbob", "sessionb"}  # fmt: skip
 
@@ -97,10 +103,10 @@ def filled(tmp_path: Path) -> Iterator[Product]:
     """Kept plain, so that the search reads what is stored; two days, folded in pieces, partly merged."""
     with product(tmp_path / "data", content="plain") as p:
         p.send(traces(of_alice()), traces(of_bob()))
-        p.send(log_records(), signal="logs")
         p.send(points(), signal="metrics")
         p.fold()
         p.restart()  # forgets what is stored: the same words are stored again
+        p.send(log_records(), signal="logs")
         p.send(traces([chat(1, 4, 1, history=[says("user", "shared"), says("assistant", "common"),
                                               says("user", "alicesaid")], **SYSTEM), *of_alice(day=1)]))  # fmt: skip
         p.fold()
@@ -153,9 +159,9 @@ def test_a_user_is_forgotten_and_every_sum_stays(filled: Product) -> None:
     assert stored(filled) == OTHERS
     assert (filled.query(TOTALS), filled.query(CALLS)) == (totals, calls)
     assert receipt["rows"] | {"rollup": 0} == {
-        "spans": 7, "contexts": 5, "logs": 2, "metrics": 1, "facts": 0, "suppressed": 3, "links": 0, "rollup": 0,
+        "spans": 9, "contexts": 6, "logs": 3, "metrics": 1, "facts": 1, "suppressed": 6, "links": 0, "rollup": 0,
     }  # fmt: skip
-    assert (receipt["traces"], receipt["messages_erased"], receipt["messages_shared"]) == (2, 2, 3)
+    assert (receipt["traces"], receipt["messages_erased"], receipt["messages_shared"]) == (2, 3, 3)
     assert receipt["verified"] | {"files": 0, "bytes": 0} == {
         "files": 0, "bytes": 0, "files_with_something_left": [], "blocks_with_unreferenced_bytes": [],
         "rows_of_others_that_name_it": {},
@@ -168,8 +174,10 @@ def test_a_user_is_forgotten_and_every_sum_stays(filled: Product) -> None:
 def test_the_lake_and_the_journal_forget_a_user(filled: Product) -> None:
     """The same by lake and journal alone; erasing twice finds nothing more; a resent span is known and not stored."""
     totals = filled.query(TOTALS)
-    assert erase(filled, "user", ALICE)["messages_erased"] == 2
+    assert erase(filled, "user", ALICE)["messages_erased"] == 3
     assert stored_in_lake(filled) | journal_words(filled) == OTHERS
+    filled.send(log_record_of_bob(), signal="logs")  # what log records said before must not come back with it
+    filled.fold()
     again = erase(filled, "user", ALICE)
     assert (again["traces"], again["messages_erased"], sum(again["rows"].values())) == (0, 0, 0)
     filled.send(traces(of_alice()))
@@ -256,7 +264,7 @@ def test_erasing_while_everything_runs(tmp_path: Path) -> None:
         running.send(traces(of_alice()))
         running.send(traces(of_bob()))
         receipt = printed_json(running.spanfold("erase", "--user", ALICE, "--json"))
-        assert (receipt["rows"]["spans"], receipt["messages_erased"], receipt["journal_records_emptied"]) == (3, 2, 1)
+        assert (receipt["rows"]["spans"], receipt["messages_erased"], receipt["journal_records_emptied"]) == (4, 2, 1)
         running.send(traces([chat(9, 1, history=[says("user", "nobodysaid")])]))
         running.flush()
         shown = running.spanfold("export", "--content").stdout
