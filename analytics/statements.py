@@ -26,7 +26,7 @@ DIMENSIONS = {  # what facts can be broken down by -> column
 }  # fmt: skip
 DEFAULTS: dict[str, Any] = {
     "limit": 50, "step": "day", "rule": "all", "before_time": None, "before_id": None, "trace_id": None,
-    "after": None, "currency": "USD",
+    "after": None, "currency": "USD", "resent_by": "tool",
 }  # fmt: skip
 
 PAGED = {  # query -> (the query that finds its keys, how many of them; None = its own limit)

@@ -24,6 +24,7 @@ PUBLIC = (
     "conversations", "logs", "metrics", "suppressed", "prices", "exchange_rates", "call_costs", "unpriced",
     "redactions", "data_quality",
 )  # fmt: skip
+WASTE = ("lake_held", "view_message_costs", "view_cache_use", "view_repeats")  # read the public views
 
 _OTHER_INPUTS = (
     "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "audio_input_tokens", "image_input_tokens",
@@ -74,7 +75,7 @@ def definitions() -> tuple[str, ...]:
     """Every statement that creates a macro or view, in an order in which each finds those it reads."""
     parts = shared_parts()
     statements = read_sql(MACROS).split(";\n")
-    statements += [read_sql(name) for name in (*STEPS, *(f"view_{name}" for name in PUBLIC))]
+    statements += [read_sql(name) for name in (*STEPS, *(f"view_{name}" for name in PUBLIC), *WASTE)]
     return tuple(fill(statement, parts) for statement in statements)
 
 
@@ -84,6 +85,14 @@ def lake_view(table: str, groups: Mapping[Lacking, Sequence[str]]) -> str:
 
 
 _END_TIME = "make_timestamp(epoch_us(s.start_time) + (s.duration_ns + coalesce(s.start_nanos, 0)) // 1000)"
+
+_SAME_RATE = """r.rate_id = c.rate_id AND r.provider IS NOT DISTINCT FROM c.provider
+        AND r.request_model IS NOT DISTINCT FROM c.request_model
+        AND r.response_model IS NOT DISTINCT FROM c.response_model
+        AND c.start_time >= r.valid_from AND c.start_time < r.valid_to
+        AND coalesce(c.input_tokens, 0) > r.above_tokens AND coalesce(c.input_tokens, 0) <= r.up_to_tokens
+        AND epoch_us(c.start_time) % 86400000000 >= r.day_from_us
+        AND epoch_us(c.start_time) % 86400000000 < r.day_to_us"""
 
 
 def fill(statement: str, parts: Mapping[str, str]) -> str:
@@ -107,6 +116,7 @@ def shared_parts() -> dict[str, str]:
         "priced_today": cost_sql("lake.calls", "today"),
         "priced_three_ways": _three_ways(),
         "cost_sum": "CASE WHEN $currency = 'USD' THEN sum(cost_exact)::DOUBLE ELSE sum(cost_exact::DOUBLE / e.usd) END",
+        "same_rate": _SAME_RATE,
         "other_inputs": _known_sum(_OTHER_INPUTS),
         "other_outputs": _known_sum(_OTHER_OUTPUTS),
         "usage_columns": ", ".join(f"c.{name}" for name in USAGE_COLUMNS),

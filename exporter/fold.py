@@ -43,6 +43,9 @@ class Words:
     chars: int = 0
     redactions: int = 0
     service: str | None = None  # who sent it first: for the count of redactions
+    asked: tuple[tuple[str, str], ...] = ()  # (call id, tool) of each tool call in it
+    answered: tuple[tuple[str, str], ...] = ()  # (call id, tool or "") of each tool's answer in it
+    tool_key: bytes | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -261,7 +264,16 @@ class Folder:
         words.match = words.content_id if blind == words.body else self._hash("content", blind) if blind else None
         words.role, words.redactions = str(redacted["role"]), redactions
         words.chars = characters(redacted)
+        if not beside:
+            self._note_tools(words, redacted.get("parts") or [])
         words.raw = {}  # the unredacted form is not needed again
+
+    def _note_tools(self, words: Words, parts: list[dict[str, Any]]) -> None:
+        calls = [part for part in parts if part.get("type") == "tool_call"]
+        words.asked, words.answered = _named(calls), _named(p for p in parts if p.get("type") == "tool_call_response")
+        if calls:
+            asked = [[part.get("name"), part.get("arguments")] for part in calls]
+            words.tool_key = self._hash("content", orjson.dumps(asked, option=orjson.OPT_SORT_KEYS))
 
     def finish(self, node: Node) -> Node:
         """Fills the ids of a node and its ancestors."""
@@ -301,6 +313,15 @@ class Folder:
     def gram_of(self, node: Node) -> bytes:
         return self._hash("message", b"gram", *node.gram)
 
+    def tools_of(self, node: Node) -> str | None:
+        """The tools that a message asks for or answers for; an answer's name is that of its call further up."""
+        words = node.words
+        if not words.asked and not words.answered:
+            return None
+        named = [name for _, name in words.asked]
+        named += [name or _asked_above(node, call_id) for call_id, name in words.answered]
+        return ", ".join(dict.fromkeys(filter(None, named))) or None
+
     def _hash(self, purpose: str, *parts: bytes) -> bytes:
         return blake2b(b"".join(parts), digest_size=16, key=self._keys[purpose]).digest()
 
@@ -314,3 +335,20 @@ def characters(item: Any) -> int:
     if isinstance(item, dict):
         return sum(characters(value) for key, value in item.items() if key not in ("type", "role", "id"))
     return 0
+
+
+def _named(parts: Iterable[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(part.get("id") or ""), str(part.get("name") or "")) for part in parts)
+
+
+def _asked_above(node: Node, call_id: str) -> str:
+    """Tools answer soon after they are asked: a few messages up are looked at, however long the history is."""
+    at = node.parent
+    for _ in range(4 * CHUNK):
+        if at is None or not call_id:
+            break
+        for asked_id, name in at.words.asked:
+            if asked_id == call_id:
+                return name
+        at = at.parent
+    return ""

@@ -75,6 +75,7 @@ class RowWriter:
                 "parent_id": at.parent.message_id if at.parent and not at.path else None,
                 "match_id": None if at.match_id == at.message_id else at.match_id or None,
                 "thread_id": at.thread_id, "depth": at.depth, "path": list(at.path),
+                "tool_name": self._folder.tools_of(at), "tool_key": at.words.tool_key,
                 "first_seen": folded.place.start_time,
             })  # fmt: skip
             at = at.parent

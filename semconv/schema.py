@@ -154,6 +154,8 @@ MESSAGES = pa.schema(
         ("depth", pa.int32()),  # 0 = first message; -1 = tools or system text
         ("path", _IDS),  # ancestors since the last depth that is a multiple of 16, oldest first, without itself
         ("role", _TEXT),  # system | user | assistant | tool | tools | as sent
+        ("tool_name", _TEXT),  # the tools that this message asks for or answers for, joined by ", "; NULL = none
+        ("tool_key", _ID),  # the same tools asked with the same arguments have the same key, whatever the call ids
         ("chars", pa.int32()),
         ("redactions", pa.int32()),
         ("first_seen", _TIME),  # start of the first span that held it

@@ -1,0 +1,88 @@
+-- Expected against billed cache reads: one row per call that continues another of the same day or the day before. What
+-- was sent before could have been read from the provider's cache: `expected_tokens` = the input of the continued call, or
+-- this one's if that is less; 0 below 1,024 tokens, which no provider caches. `missed_tokens` = what of it was not read
+-- (steps of 128 tokens that providers cache in are no miss), `missed_cost` = what that cost more than reading it from the
+-- cache. NULL where the call did not report its cache reads. `cause` is told from the fold: the first place where the
+-- two inputs part (`diverged_position`: -2 tools, -1 system text, else the message; `diverged_id` stands there now,
+-- `expected_id` stood there before). If they never part, the time between the two calls or the provider.
+CREATE VIEW cache_use AS
+WITH inputs AS (
+    SELECT date, tenant, trace_id, span_id, list(message_id ORDER BY position) AS ids,
+        list(content_id ORDER BY position) AS contents, list(match_id ORDER BY position) AS matches
+    FROM lake.held
+    WHERE position >= 0
+    GROUP BY date, tenant, trace_id, span_id
+),
+pairs AS (
+    SELECT c.*, b.ids AS ids_before, b.contents AS contents_before, b.matches AS matches_before, i.ids, i.contents, i.matches,
+        p.tools_id AS tools_before, p.system_id AS system_before, p.provider AS provider_before,
+        coalesce(p.request_model, p.response_model) AS asked_before, coalesce(c.request_model, c.response_model) AS asked,
+        p.prompt_fingerprint AS fingerprint_before,
+        epoch_us(c.start_time - p.end_time) / 1e6 AS gap_seconds, p.input_tokens AS tokens_before,
+        coalesce(p.cache_write_1h_tokens, 0) > 0 AS kept_an_hour,
+        coalesce(p.cache_read_tokens, 0) + coalesce(p.cache_write_tokens, 0) + coalesce(p.cache_write_1h_tokens, 0)
+            + coalesce(c.cache_read_tokens, 0) + coalesce(c.cache_write_tokens, 0)
+            + coalesce(c.cache_write_1h_tokens, 0) > 0 AS cache_used,
+        coalesce(list_sum(list_transform(range(1, least(len(i.ids), len(b.ids)) + 1),
+            lambda k: (i.ids[k] = b.ids[k])::INTEGER)), 0)::INTEGER AS common
+    FROM calls AS c
+    JOIN calls AS p ON p.tenant = c.tenant AND p.trace_id = c.continues_trace_id AND p.span_id = c.continues_span_id
+    JOIN inputs AS i
+        ON i.date = c.date AND i.tenant = c.tenant AND i.trace_id = c.trace_id AND i.span_id = c.span_id
+    JOIN inputs AS b
+        ON b.date = p.date AND b.tenant = p.tenant AND b.trace_id = p.trace_id AND b.span_id = p.span_id
+    WHERE p.date >= c.date - 1
+),
+parted AS (
+    SELECT *,
+        CASE WHEN tools_id IS DISTINCT FROM tools_before THEN -2
+            WHEN system_id IS DISTINCT FROM system_before THEN -1
+            WHEN common < least(len(ids), len(ids_before)) THEN common
+        END AS diverged_position,
+        CASE WHEN input_tokens IS NULL OR tokens_before IS NULL THEN NULL
+            WHEN least(input_tokens, tokens_before) < 1024 THEN 0
+            ELSE least(input_tokens, tokens_before)
+        END AS expected_tokens
+    FROM pairs
+),
+missed AS (
+    SELECT *,
+        CASE WHEN expected_tokens - cache_read_tokens < 128 THEN 0 ELSE expected_tokens - cache_read_tokens
+        END AS missed_tokens
+    FROM parted
+)
+SELECT c.date, c.tenant, c.trace_id, c.span_id, c.start_time, c.service_name, c.environment, c.project, c.key_label, c.provider,
+    c.model, c.prompt_name, c.prompt_fingerprint, c.thread_id, c.conversation, c.continues_trace_id, c.continues_span_id,
+    c.gap_seconds, c.input_tokens, c.expected_tokens, c.cache_read_tokens, c.missed_tokens,
+    CASE WHEN c.missed_tokens IS NOT NULL THEN
+        least(c.missed_tokens, z.written) * (coalesce(z.write_cost / nullif(z.written, 0), 0) - r.cache_read)
+        + greatest(c.missed_tokens - z.written, 0) * (r.uncached_input - r.cache_read)
+    END AS missed_cost,
+    CASE
+        WHEN c.missed_tokens = 0 OR c.expected_tokens = 0 THEN NULL
+        WHEN c.asked IS DISTINCT FROM c.asked_before OR c.provider IS DISTINCT FROM c.provider_before THEN 'model changed'
+        WHEN c.diverged_position = -2 THEN 'tools changed'
+        WHEN c.diverged_position = -1 AND c.prompt_name IS NULL AND c.prompt_fingerprint = c.fingerprint_before
+            THEN 'clock in system text'
+        WHEN c.diverged_position = -1 THEN 'system text changed'
+        WHEN c.matches[c.diverged_position + 1] = c.matches_before[c.diverged_position + 1] THEN 'resent in another form'
+        WHEN list_contains(c.contents_before[c.diverged_position + 2:], c.contents[c.diverged_position + 1])
+            THEN 'window slid'
+        WHEN c.diverged_position IS NOT NULL THEN 'edit in the middle'
+        WHEN c.gap_seconds > CASE WHEN c.kept_an_hour THEN 3600 ELSE 300 END THEN 'expired'
+        WHEN c.cache_read_tokens IS NULL THEN 'not reported'
+        WHEN NOT c.cache_used AND r.cache_write > r.uncached_input THEN 'not asked for'
+        ELSE 'not kept'
+    END AS cause,
+    c.diverged_position,
+    CASE c.diverged_position WHEN -2 THEN c.tools_id WHEN -1 THEN c.system_id
+        ELSE c.ids[c.diverged_position + 1] END AS diverged_id,
+    CASE c.diverged_position WHEN -2 THEN c.tools_before WHEN -1 THEN c.system_before
+        ELSE c.ids_before[c.diverged_position + 1] END AS expected_id
+FROM missed AS c
+LEFT JOIN book.rates AS r ON {same_rate},
+LATERAL (
+    SELECT coalesce(c.cache_write_tokens, 0) + coalesce(c.cache_write_1h_tokens, 0) AS written,
+        coalesce(c.cache_write_tokens, 0) * r.cache_write
+            + coalesce(c.cache_write_1h_tokens, 0) * r.cache_write_1h AS write_cost
+) AS z

@@ -1,0 +1,234 @@
+"""Money that bought nothing new, told from the fold: spans as services send them against hand-worked figures.
+
+gpt-4o costs 2.50 USD a million input tokens, 1.25 read from the cache, 10 out; claude-sonnet-4-5 3, 0.30 and 15, and
+3.75 written to the cache.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.flow.sending import SECOND, Product, product, span, traces
+
+START = int(dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC).timestamp()) * SECOND
+M = 1e-6
+Message = dict[str, Any]
+
+
+def said(role: str, chars: int, letter: str = "a") -> Message:
+    """A text of so many characters."""
+    return {"role": role, "parts": [{"type": "text", "content": letter * chars}]}
+
+
+def asks(call_id: str, words: str, tool: str = "search") -> Message:
+    return {
+        "role": "assistant", "parts": [{"type": "tool_call", "id": call_id, "name": tool, "arguments": {"q": words}}]
+    }  # fmt: skip
+
+
+def answers(call_id: str, chars: int) -> Message:
+    return {"role": "tool", "parts": [{"type": "tool_call_response", "id": call_id, "response": "r" * chars}]}
+
+
+def call(
+    trace: int, number: int, history: list[Message], answer: Message | None, *, tokens: int, read: int | None = None,
+    written: int | None = None, out: int = 0, system: str = "", tools: str = "", at: int = 0, model: str = "gpt-4o",
+    **more: Any,
+) -> Span:  # fmt: skip
+    """A chat span of one second, `at` seconds after the start."""
+    stated: dict[str, Any] = {"gen_ai__input__messages": json.dumps(history)}
+    if answer:
+        stated["gen_ai__output__messages"] = json.dumps([answer | {"finish_reason": "stop"}])
+    if system:
+        stated["gen_ai__system_instructions"] = json.dumps([{"type": "text", "content": system}])
+    if tools:
+        stated["gen_ai__tool__definitions"] = json.dumps([{"type": "function", "name": tools, "description": "d"}])
+    if read is not None:
+        stated["gen_ai__usage__cache_read__input_tokens"] = read
+    if written is not None:
+        stated["gen_ai__usage__cache_creation__input_tokens"] = written
+    return span(
+        trace, number, start=START + at * SECOND, gen_ai__operation__name="chat",
+        gen_ai__provider__name="anthropic" if model.startswith("claude") else "openai", gen_ai__request__model=model,
+        gen_ai__usage__input_tokens=tokens, gen_ai__usage__output_tokens=out, **stated, **more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with product(tmp_path_factory.mktemp("waste")) as p:
+        p.send(traces([*resending(), *pairs(), *repeating()]))
+        p.fold()
+        yield p
+
+
+# ---- what resending costs ---------------------------------------------------------------------------------------
+def resending() -> list[Span]:
+    """Trace 1: 400, 1,000 and 2,000 characters for 1,000, 2,000 and 4,000 tokens."""
+    system, question = "s" * 100, said("user", 300)
+    ask, found = asks("c1", "q" * 94), answers("c1", 500)  # 6 characters of the tool's name + 94 = 100
+    reply, more = said("assistant", 200, "b"), said("user", 800, "c")
+    return [
+        call(1, 1, [question], ask, tokens=1000, read=0, system=system),
+        call(1, 2, [question, ask, found], reply, tokens=2000, read=0, system=system, at=10),
+        call(1, 3, [question, ask, found, reply, more], None, tokens=4000, read=1536, system=system, at=20),
+    ]
+
+
+def test_every_resent_message_has_its_price(house: Product) -> None:
+    """A call's input is laid out over its characters: what lies among its first 1,536 tokens cost the cached rate."""
+    rows = house.query(
+        """SELECT span_id[-1:]::INT, position, role, tool_name, resent, tokens, cost
+        FROM message_costs WHERE trace_id[-2:] = '01' ORDER BY ALL"""
+    )
+    expected = [
+        (1, -1, "system", None, False, 250, 625 * M), (1, 0, "user", None, False, 750, 1875 * M),
+        (2, -1, "system", None, True, 200, 500 * M), (2, 0, "user", None, True, 600, 1500 * M),
+        (2, 1, "assistant", "search", True, 200, 500 * M), (2, 2, "tool", "search", False, 1000, 2500 * M),
+        (3, -1, "system", None, True, 200, 250 * M), (3, 0, "user", None, True, 600, 750 * M),
+        (3, 1, "assistant", "search", True, 200, 250 * M),
+        (3, 2, "tool", "search", True, 1000, (536 * 1.25 + 464 * 2.5) * M),
+        (3, 3, "assistant", None, True, 400, 1000 * M), (3, 4, "user", None, False, 1600, 4000 * M),
+    ]  # fmt: skip
+    assert [row[:5] for row in rows] == [row[:5] for row in expected]
+    assert [row[5:] for row in rows] == [pytest.approx(row[5:], abs=1e-12) for row in expected]
+
+
+def test_message_costs_add_up_to_the_inputs_cost(house: Product) -> None:
+    """No output was paid for here: the messages of each call cost together what the call cost."""
+    rows = house.query(
+        """SELECT c.cost, sum(m.cost) FROM calls AS c JOIN message_costs AS m USING (date, tenant, trace_id, span_id)
+        GROUP BY c.trace_id, c.span_id, c.cost, c.output_tokens HAVING c.output_tokens = 0"""
+    )
+    assert len(rows) == 3 + 2 * len(PAIRS) + len(repeating())
+    assert [cost for cost, _ in rows] == [pytest.approx(laid, abs=1e-12) for _, laid in rows]
+
+
+# ---- what the cache did not give --------------------------------------------------------------------------------
+QUESTIONS = [said("user", 50, "m"), said("assistant", 50, "n"), said("user", 50, "o"), said("assistant", 50, "p"),
+             said("user", 50, "q")]  # fmt: skip
+THOUGHT = {"role": "assistant", "parts": [{"type": "reasoning", "content": "hm"}, *QUESTIONS[1]["parts"]]}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two calls, the second with 6,000 tokens continuing the first with 5,000; and what is to be said of it."""
+
+    cause: str | None
+    missed: int | None
+    cost: float | None
+    place: int | None = None
+    before: list[Message] = field(default_factory=lambda: QUESTIONS)
+    now: list[Message] = field(default_factory=lambda: QUESTIONS)
+    first: dict[str, Any] = field(default_factory=dict)
+    then: dict[str, Any] = field(default_factory=dict)
+    tokens: tuple[int, int] = (5000, 6000)
+
+
+def of_system(before: str, now: str) -> dict[str, Any]:
+    return {"first": {"read": 0, "system": before}, "then": {"read": 0, "system": now}}
+
+
+OPENAI, CLAUDE = {"read": 0}, {"model": "claude-sonnet-4-5"}
+PAIRS = [
+    Pair(None, 0, 0.0, first={"read": 0}, then={"read": 4992}),
+    Pair("not kept", 5000 - 1024, 3976 * 1.25 * M, first=OPENAI, then={"read": 1024}),
+    Pair("clock in system text", 5000, 0.00625, -1,
+         **of_system("Be kind. It is 2026-11-20 12:00:00.", "Be kind. It is 2026-11-20 12:00:10.")),
+    Pair("system text changed", 5000, 0.00625, -1, **of_system("Be kind.", "Be short.")),
+    Pair("tools changed", 5000, 0.00625, -2, first={"read": 0, "tools": "search"}, then={"read": 0, "tools": "find"}),
+    Pair("edit in the middle", 5000, 0.00625, 0, now=[said("user", 50, "z"), *QUESTIONS[1:]],
+         first=OPENAI, then=OPENAI),
+    Pair("window slid", 5000, 0.00625, 0, now=QUESTIONS[2:], first=OPENAI, then=OPENAI),
+    Pair("resent in another form", 5000, 0.00625, 1, before=[QUESTIONS[0], THOUGHT, *QUESTIONS[2:]],
+         first=OPENAI, then=OPENAI),
+    Pair("expired", 5000, 0.00625, first=OPENAI, then={"read": 0, "at": 402}),
+    Pair("model changed", 5000, 5000 * (0.15 - 0.075) * M, first=OPENAI, then={"read": 0, "model": "gpt-4o-mini"}),
+    Pair("not reported", None, None),
+    Pair("not asked for", 5000, 5000 * 2.7 * M, first=CLAUDE | OPENAI, then=CLAUDE | OPENAI),
+    Pair("not kept", 5000, 5000 * 3.45 * M, first=CLAUDE | {"read": 0, "written": 5000},
+         then=CLAUDE | {"read": 0, "written": 5500}),
+    Pair("not kept", 5000, (2000 * 3.45 + 3000 * 2.7) * M, first=CLAUDE | {"read": 0, "written": 5000},
+         then=CLAUDE | {"read": 0, "written": 2000}),
+    Pair(None, 0, 0.0, first=OPENAI, then=OPENAI, tokens=(1000, 1200)),
+]  # fmt: skip
+
+
+def pairs() -> list[Span]:
+    """Traces 101, 102 ..., one a pair; every text begins with letters of its own, so that no two pairs meet."""
+    out = []
+    for number, pair in enumerate(PAIRS, 101):
+        reply = said("assistant", 50, chr(number + 900))
+        last = said("user", 50, "x")
+        first, then = {"at": 100} | pair.first, {"at": 110} | pair.then
+        out.append(call(number, 1, pair.before, reply, tokens=pair.tokens[0], **first))
+        out.append(call(number, 2, [*pair.now, reply, last], None, tokens=pair.tokens[1], **then))
+    return out
+
+
+def test_each_cache_miss_has_its_cause_and_price(house: Product) -> None:
+    """Expected against billed cache reads: tokens, money, cause and the place where the two inputs part."""
+    rows = house.query(
+        f"""SELECT expected_tokens, missed_tokens, missed_cost, cause, diverged_position
+        FROM cache_use WHERE trace_id BETWEEN '{101:032x}' AND '{200:032x}' ORDER BY trace_id"""
+    )
+    for row, pair in zip(rows, PAIRS, strict=True):
+        expected = pair.tokens[0] if pair.tokens[0] >= 1024 else 0
+        cost = None if pair.cost is None else pytest.approx(pair.cost, abs=1e-12)
+        assert row == (expected, pair.missed, cost, pair.cause, pair.place), pair
+
+
+def test_the_exact_message_where_the_inputs_part(house: Product) -> None:
+    """`diverged_id` is the message that stands there now, `expected_id` the one that stood there before."""
+    number = 101 + [pair.cause for pair in PAIRS].index("edit in the middle")
+    (now, before) = house.query(
+        f"""SELECT m.content_id = n.content_id, s.span_id[-1:]
+        FROM cache_use AS u
+        JOIN span_messages AS s ON s.message_id IN (u.diverged_id, u.expected_id) AND s.trace_id = u.trace_id
+        JOIN messages AS m ON m.message_id = u.diverged_id
+        JOIN messages AS n ON n.message_id = s.message_id
+        WHERE u.trace_id = '{number:032x}' AND s.direction = 'input' ORDER BY s.span_id DESC"""
+    )
+    assert (now, before) == ((True, "2"), (False, "1"))
+
+
+# ---- loops and retries ------------------------------------------------------------------------------------------
+def repeating() -> list[Span]:
+    """Trace 201: an agent asks the same thing three times. Trace 202: a request that fails twice, then goes through,
+    and is sent once more."""
+    history, spans = [said("user", 40, "L")], []
+    for turn in range(4):
+        ask = asks(f"call-{turn}", "weather" if turn < 3 else "tides", tool="lookup")
+        spans.append(call(201, turn + 1, history, ask, tokens=1000 * (turn + 1), at=10 * turn))
+        history = [*history, ask, answers(f"call-{turn}", 30)]
+    same, done = [said("user", 40, "R")], said("assistant", 40, "D")
+    failed: dict[str, Any] = {"error__type": "timeout"}
+    spans += [
+        call(202, 1, same, None, tokens=500, at=0, **failed), call(202, 2, same, None, tokens=0, at=10, **failed),
+        call(202, 3, same, done, tokens=2000, at=20), call(202, 4, same, done, tokens=2000, at=30),
+        call(203, 1, same, done, tokens=2000, at=40),
+    ]  # fmt: skip
+    return spans
+
+
+def test_loops_and_retries_in_money(house: Product) -> None:
+    """Asking the same again costs those calls; what is sent again costs every attempt but the last; equal requests of
+    different traces are none."""
+    rows = house.query(
+        """SELECT trace_id[-2:], span_id[-1:]::INT, kind, tool_name, nth, other_span_id[-1:]::INT, cost
+        FROM repeats ORDER BY ALL"""
+    )
+    assert rows == [
+        (f"{201:x}", 2, "loop", "lookup", 2, 1, pytest.approx(0.005, abs=1e-12)),
+        (f"{201:x}", 3, "loop", "lookup", 3, 1, pytest.approx(0.0075, abs=1e-12)),
+        (f"{202:x}", 1, "retry", None, 1, 2, pytest.approx(0.00125, abs=1e-12)),
+        (f"{202:x}", 2, "retry", None, 2, 3, pytest.approx(0, abs=1e-12)),
+        (f"{202:x}", 3, "repeat", None, 3, 4, pytest.approx(0.005, abs=1e-12)),
+    ]
