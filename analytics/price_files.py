@@ -36,6 +36,7 @@ _KEYS = {  # LiteLLM's keys without what follows them
     "output_cost_per_reasoning_token": "reasoning", "input_cost_per_image_token": "image_input",
     "input_cost_per_request": "request",
 }  # fmt: skip
+_SEARCHES = "search_context_cost_per_query"  # by size of what is read; medium is the providers' default
 _KEY = re.compile(
     rf"({'|'.join(_KEYS)})(?:_above_(\d+)k_tokens)?(?:_(batches|flex|priority))?"
 )  # fmt: skip
@@ -119,6 +120,12 @@ def _entry(key: str, entry: Mapping[str, Any], skipped: Counter[str]) -> Iterato
         rest if rest and (prefix.lower() in (stated, provider) or _PROVIDERS.get(prefix.lower()) == provider) else key
     )
     for field_name, value in entry.items():
+        if field_name == _SEARCHES and isinstance(value, Mapping):
+            search = _number(value.get("search_context_size_medium"))
+            if search is not None:
+                yield FilePrice(provider=provider, model_pattern=name.lower(), bucket="web_search", price=search,
+                                line=f"model {key}")  # fmt: skip
+            continue
         match = _KEY.fullmatch(field_name)
         if match is None:
             if "cost" in field_name and value:

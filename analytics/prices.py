@@ -98,6 +98,11 @@ class PriceBook:
         match = self._editions[-1].matcher.find(provider, model)
         return listed_price(match, bucket, at) if match is not None and match.confidence == "exact" else None
 
+    def lists_tiers(self, provider: str, model: str) -> bool:
+        """Has the built-in list prices of its own for service tiers of this model?"""
+        match = self._editions[-1].matcher.find(provider, model)
+        return match is not None and match.info is not None and bool(match.info.price_variants)
+
     def rates(self, models: Iterable[ModelKey], *, believed: bool = False) -> pa.Table:
         """`RATES` rows for these names: at most one fits a call. Names without a price have none. `believed`: with the
         knowledge of each moment, instead of today's."""

@@ -22,6 +22,7 @@ from spanfold.state.price_sources import ExchangeRate, KeptBook, PriceAlias
 from spanfold.state.store import StateStore
 
 Row = dict[str, Any]
+_EVERY_TIER = "it counts for every service tier, batch and flex too: --tier standard leaves those to the list"
 SHORT_BUCKETS = {"input": "uncached_input", "output": "text_output"}
 
 
@@ -92,14 +93,16 @@ def set_change(
         for bucket, price in amounts
     ]  # fmt: skip
     check(rows)
+    book = pricing.load_book(state)
     if not force:
         stated = [
             price_files.FilePrice(provider=provider.lower(), model_pattern=model.lower(), bucket=row.bucket,
                                   price=row.price, currency=currency, valid_from=valid_from)
             for row in rows if row.price is not None
         ]  # fmt: skip
-        price_magnitude.check_each(stated, _listed(pricing.load_book(state), stated))
-    return Change(stated=rows)
+        price_magnitude.check_each(stated, _listed(book, stated))
+    tiers = tier == "*" and book.lists_tiers(provider, model)
+    return Change(stated=rows, notes=[_EVERY_TIER] if tiers else [])
 
 
 def import_change(

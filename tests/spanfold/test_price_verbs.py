@@ -67,7 +67,10 @@ def test_a_price_is_shown_before_it_counts(running: Product) -> None:
     (row,) = shown["difference"]
     assert (row["month"], row["model"], row["calls"]) == (MONTH, "gpt-4o-mini", 2)
     assert (row["cost_before"], row["cost_after"], row["change"]) == pytest.approx((0.75, 3.0, 2.25), abs=1e-12)
-    assert "--yes" in run(running, *words).stderr
+    plain = run(running, *words)
+    assert "--yes" in plain.stderr
+    assert "it counts for every service tier" in plain.stdout
+    assert "every service tier" not in run(running, *words, "--tier", "standard").stdout
     assert total(running) == pytest.approx(0.75, abs=1e-12)
     assert as_json(running, *words, "--yes")["stored"] == 2
     assert total(running) == pytest.approx(3.0, abs=1e-12)
@@ -193,19 +196,22 @@ def test_a_litellm_map_adds_what_the_list_does_not_know(running: Product) -> Non
         "openai/prod-gpt4o-mini-east": {"litellm_provider": "openai", "input_cost_per_token": 1e-6,
                                         "output_cost_per_token": 2e-6, "cache_read_input_token_cost": 1e-7},
         "gpt-4o-mini": {"litellm_provider": "openai", "input_cost_per_token": 3e-7, "output_cost_per_token": 6e-7,
-                        "search_context_cost_per_query": {"search_context_size_low": 0.03}},
+                        "search_context_cost_per_query": {"search_context_size_low": 0.01,
+                                                          "search_context_size_medium": 0.03},
+                        "file_search_cost_per_1k_calls": 0.0025},
         "retired": {"litellm_provider": "openai", "input_cost_per_token": 0.0},
     }  # fmt: skip
     told = as_json(running, "prices", "import", "-", "--yes", stdin=json.dumps(models))
-    assert told["stored"] == 5
+    assert told["stored"] == 6
     assert told["change"] == pytest.approx(3.0, abs=1e-12)
     assert "not used: 1 models without a price, or with 0" in told["notes"]
-    assert "not used: 1 key search_context_cost_per_query" in told["notes"]
+    assert "not used: 1 key file_search_cost_per_1k_calls" in told["notes"]
     assert total(running) == pytest.approx(0.75 + 3.0, abs=1e-12)
     again = as_json(running, "prices", "import", "-", "--yes", stdin=json.dumps(models))
     assert (again["stored"], again["applied"]) == (0, False)
     own = as_json(running, "prices", "list", "--own", "--model", "gpt-4o-mini")
     assert {(row["layer"], row["valid_from"] is not None) for row in own} == {("imported", True)}
+    assert [row["price"] for row in own if (row["bucket"], row["unit"]) == ("web_search", "search")] == [0.03]
 
 
 def test_an_unpriced_deployment_takes_the_suggested_alias(running: Product) -> None:
