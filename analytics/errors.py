@@ -21,5 +21,9 @@ class QueryRefused(AnalyticsError):
     """Only one SELECT statement is allowed here."""
 
 
+class QueryTooSlow(AnalyticsError):
+    """The query was stopped at its time limit."""
+
+
 class ContentWithheld(KeyMissing):
     """You may not read content here: ask who administers Spanfold for a role that may."""

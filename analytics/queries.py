@@ -20,6 +20,7 @@ from spanfold.analytics.records import call_records, span_record
 from spanfold.analytics.snapshots import Opened, Snapshots, Tenants
 from spanfold.analytics.statements import PAGED, Query, page_of
 from spanfold.analytics.tenancy import tenants_of
+from spanfold.analytics.time_limit import ended_after
 from spanfold.exporter.keys import Keyring
 
 Row = dict[str, Any]
@@ -30,15 +31,19 @@ class Reader:
 
     def __init__(
         self, data: Path, keyring: Keyring | None = None, *, threads: int = 2, snapshots: Snapshots | None = None,
-        tenants: Tenants = None, content: bool = True,
+        tenants: Tenants = None, content: bool = True, seconds: float | None = None,
     ) -> None:  # fmt: skip
+        """`seconds`: what a named query may take; None = any time."""
         self.data, self._keyring = data, keyring
         self._snapshots = snapshots or Snapshots(data, threads=threads)
-        self.tenants, self.content = tenants, content
+        self.tenants, self.content, self._seconds = tenants, content, seconds
 
     def within(self, tenants: Tenants, *, content: bool = True) -> Reader:
         """The same, but only these tenants exist (None = all), and with content only if it may be read."""
-        return Reader(self.data, self._keyring, snapshots=self._snapshots, tenants=tenants, content=content)
+        return Reader(
+            self.data, self._keyring, snapshots=self._snapshots, tenants=tenants, content=content,
+            seconds=self._seconds,
+        )  # fmt: skip
 
     def all_tenants(self) -> frozenset[str]:
         """Every tenant of the newest snapshot."""
@@ -56,7 +61,10 @@ class Reader:
 
     def view(self) -> View:
         """The newest snapshot, held for several queries that must agree. Raises NoSnapshot."""
-        return View(self._snapshots.newest(self.tenants), self.data, self._keyring, content=self.content)
+        return View(
+            self._snapshots.newest(self.tenants), self.data, self._keyring, content=self.content,
+            seconds=self._seconds,
+        )  # fmt: skip
 
     def query(self, name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
         """Rows of a named query (docs/sql.md lists them)."""
@@ -95,8 +103,11 @@ class Reader:
 class View:
     """One version of everything."""
 
-    def __init__(self, opened: Opened, data: Path, keyring: Keyring | None, *, content: bool = True) -> None:
-        self.version = opened.version
+    def __init__(
+        self, opened: Opened, data: Path, keyring: Keyring | None, *, content: bool = True,
+        seconds: float | None = None,
+    ) -> None:  # fmt: skip
+        self.version, self._seconds = opened.version, seconds
         self._opened, self._data, self._keyring, self._content = opened, data, keyring, content
 
     def query(self, name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
@@ -115,7 +126,8 @@ class View:
 
     def _run(self, query: Query) -> pa.Table:
         cursor = self._opened.cursor()
-        return cursor.sql(query.text, params=query.parameters or None).to_arrow_table()
+        with ended_after(cursor, self._seconds):
+            return cursor.sql(query.text, params=query.parameters or None).to_arrow_table()
 
     def _may_open(self, wanted: bool) -> None:
         if wanted and not self._content:

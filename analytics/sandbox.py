@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from spanfold.analytics import query_gate
-from spanfold.analytics.errors import QueryRefused
+from spanfold.analytics.errors import QueryRefused, QueryTooSlow
+from spanfold.analytics.time_limit import ended_after
 
 SECONDS = 60.0
 
@@ -21,16 +21,13 @@ def run(snapshot: Path, data: Path, text: str, *, limit: int | None = None, seco
         check(connection, text)
         if limit is not None:
             text = f"SELECT * FROM (\n{text.strip().rstrip(';')}\n) LIMIT {int(limit)}"
-        timer = threading.Timer(seconds, connection.interrupt)
-        timer.start()
         try:
-            return connection.sql(text).to_arrow_table()
-        except duckdb.InterruptException as error:
+            with ended_after(connection, seconds):
+                return connection.sql(text).to_arrow_table()
+        except QueryTooSlow as error:
             raise QueryRefused(f"the query ran longer than {seconds:g} s: narrow its range") from error
         except duckdb.Error as error:
             raise QueryRefused(str(error).replace(str(data.resolve()), "…")) from error
-        finally:
-            timer.cancel()
 
 
 def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:

@@ -65,7 +65,7 @@ class House:
 
     @cached_property
     def reader(self) -> Reader:
-        return open_reader(self.settings.data, snapshots=self.snapshots)
+        return open_reader(self.settings.data, snapshots=self.snapshots, seconds=self.settings.query_seconds)
 
     @cached_property
     def state(self) -> StateStore:

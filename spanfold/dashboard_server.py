@@ -108,7 +108,7 @@ def open_backend(settings: Settings, house: House | None = None) -> Backend:
     except KeyMissing as error:
         print(f"content stays closed: {error}", file=sys.stderr, flush=True)
         keyring = None
-    reader = Reader(settings.data, keyring)
+    reader = Reader(settings.data, keyring, seconds=settings.query_seconds)
     sealer = comment_sealer(keyring) if keyring else None
     return Backend(
         data=settings.data,

@@ -34,11 +34,15 @@ def open_keyring(data: Path) -> Keyring | None:
         return None
 
 
-def open_reader(data: Path, *, content: bool = True, threads: int = 2, snapshots: Snapshots | None = None) -> Reader:
-    """The read surface. Raises NoDataDirectory; without keys it shows everything but content."""
+def open_reader(
+    data: Path, *, content: bool = True, threads: int = 2, snapshots: Snapshots | None = None,
+    seconds: float | None = None,
+) -> Reader:  # fmt: skip
+    """The read surface. Raises NoDataDirectory; without keys it shows everything but content. `seconds`: what one of
+    its queries may take."""
     if not data.is_dir():
         raise NoDataDirectory(f"there is no data directory {data}: start `spanfold up`, or give --data")
-    return Reader(data, open_keyring(data) if content else None, threads=threads, snapshots=snapshots)
+    return Reader(data, open_keyring(data) if content else None, threads=threads, snapshots=snapshots, seconds=seconds)
 
 
 def open_state(data: Path) -> StateStore:

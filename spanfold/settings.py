@@ -46,7 +46,9 @@ class Settings:
     """All settings of one data directory."""
 
     data: Path = field(default=Path("spanfold-data"), metadata=_about("where everything is kept"))
-    host: str = field(default="127.0.0.1", metadata=_about("address to listen on; loopback only"))
+    host: str = field(
+        default="127.0.0.1", metadata=_about("address to listen on; others than loopback need auth and otlp_auth")
+    )
     grpc_port: int = field(default=4317, metadata=_about("OTLP over gRPC", _port))
     http_port: int = field(default=4318, metadata=_about("OTLP over HTTP, /healthz and /metrics", _port))
     dashboard_port: int = field(default=8501, metadata=_about("dashboard and read API", _port))
@@ -73,6 +75,10 @@ class Settings:
     api_requests_per_minute: int = field(
         default=600,
         metadata=_about("requests to the API per user; more get 429 and are told when to come back", _positive),
+    )
+    query_seconds: float = field(
+        default=30.0,
+        metadata=_about("what one query of a screen or the API may take; longer ones are stopped", _positive),
     )
     oidc_issuer: str | None = field(
         default=None, metadata=_about("OpenID Connect provider that signs users in, such as https://login.example.com")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -17,6 +18,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from spanfold.analytics import queries
 from spanfold.analytics.queries import Reader
 from spanfold.dashboard import backend, grids, states, transcripts
 from spanfold.dashboard.backend import Backend
@@ -134,6 +136,23 @@ def test_failure_is_one_card(house: Backend, page: str, monkeypatch: pytest.Monk
     assert caplog.records[-1].getMessage() == f"view failed id={found[1]}"
     assert caplog.records[-1].exc_info
     assert app.button(key="retry").label == "Try again"
+
+
+def test_a_query_without_end_is_stopped(house: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[69] A query that does not end is stopped at its limit; the card says so, and the next page is drawn as ever."""
+
+    def endless(name: str, *given: Any, **params: Any) -> Any:
+        text = "SELECT sum(a) FROM range(1000000000000) t(a)"
+        query = real(name, *given, **params)
+        return SimpleNamespace(text=text, parameters={}) if name == "cost_table" else query
+
+    real = queries.Query
+    monkeypatch.setattr(queries, "Query", endless)
+    backend.install(dataclasses.replace(house, reader=Reader(house.data, None, seconds=0.3)))
+    found = texts(open_page("costs", range="6h"))
+    assert "This took longer than 0.3 s and was stopped: choose a shorter range or more filters." in found
+    backend.install(dataclasses.replace(house, reader=Reader(house.data, None, seconds=30)))
+    assert "could not be drawn" not in texts(open_page("traces", range="6h"))
 
 
 def test_stale_banner(house: Backend) -> None:
