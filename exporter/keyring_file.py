@@ -87,6 +87,14 @@ class KeyringFile:
         except (ValueError, KeyError, TypeError) as error:
             raise KeyMissing(f"{self.path} is damaged and must be restored from a backup: {error}") from None
 
+    def stamp(self) -> int:
+        """Changes whenever the file is replaced; 0 when there is none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return 0
+        return hash((found.st_mtime_ns, found.st_ino))
+
     def write(self, state: KeyringState) -> None:
         """Replaces the file; returns when it would survive a power cut. The caller holds `locked()`."""
         keys = [

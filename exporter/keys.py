@@ -1,7 +1,8 @@
 """Keys of a data directory: one root key wraps data keys (per tenant and month) and hash secrets (per tenant).
 
-`keys/keyring.json` holds only wrapped keys. The root key comes from `SPANFOLD_ROOT_KEY` (64 hex digits), else from
-`keys/root.key` (mode 0600, generated for a new directory only), else from a key service given as a `RootKey`.
+`keys/keyring.json` holds only wrapped keys. The root key comes from `SPANFOLD_ROOT_KEY` (64 hex digits, or `kms:NAME`
+for a key service that a package offers as entry point NAME of the group `spanfold.root_keys`), else from
+`keys/root.key` (mode 0600, generated for a new directory only).
 Rotating the root re-wraps the small file; no data is rewritten. Hash secrets are never rotated: message ids are keyed
 hashes and must stay the same for ever.
 
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +31,10 @@ from spanfold.exporter.errors import KeyMissing
 from spanfold.exporter.keyring_file import Entry, KeyringFile, KeyringState, write_secret
 
 ROOT_VARIABLE = "SPANFOLD_ROOT_KEY"
+NEW_ROOT_VARIABLE = "SPANFOLD_NEW_ROOT_KEY"  # the one to rotate to, where the root key is not in a file
+ENTRY_POINTS = "spanfold.root_keys"  # name -> callable without arguments that gives a RootKey
+_SERVICE = "kms:"
+_LOOK_SECONDS = 1.0  # between looks whether another process gave out newer keys
 KEY_BYTES = 32
 _NONCE_BYTES = 12
 _USED = ("journal/*.seg", "lake/manifest/current")  # either says: this directory had keys before
@@ -88,6 +94,7 @@ class Keyring:
         self._plain: dict[int, bytes] = {}
         self._hash_keys: dict[tuple[str, str], bytes] = {}
         self._journal: tuple[int, DataKey] | None = None
+        self._looked_at, self._seen = time.monotonic(), file.stamp()
 
     @classmethod
     def open(
@@ -128,12 +135,14 @@ class Keyring:
 
     def data_key(self, tenant: str, day: dt.date) -> DataKey:
         """The key for this tenant's content of that calendar month; made on first use."""
+        self._look()
         entry = self._find("data", tenant, f"{day:%Y-%m}")
         return DataKey(entry.id, self.key(entry.id))
 
     def journal_key(self) -> DataKey:
         """The key for journal records accepted today (UTC)."""
         today = int(time.time() // 86400)
+        self._look()
         known = self._journal
         if known is None or known[0] != today:
             entry = self._find("journal", "", (dt.date(1970, 1, 1) + dt.timedelta(days=today)).isoformat())
@@ -163,24 +172,65 @@ class Keyring:
                     found.append(str(error))
         return found
 
-    def rotate_root(self, new: bytes) -> None:
-        """Wraps every key with a new 32-byte root key; a crash at any point leaves one matching pair of files.
+    @property
+    def root(self) -> tuple[str, str]:
+        """(id of the root key, where it is from)."""
+        return self._root.id, str(self._file.root_path) if self._root_in_file else ROOT_VARIABLE
+
+    @property
+    def root_in_file(self) -> bool:
+        return self._root_in_file
+
+    def entries(self) -> list[Entry]:
+        """Every wrapped key, oldest first; the last of a kind, tenant and period is the one in use."""
+        return list(self._reload().entries)
+
+    def rotate_root(self, new: bytes | RootKey) -> None:
+        """Wraps every key with a new root key (32 bytes, or of a key service); a crash at any point leaves one matching
+        pair of files.
 
         A root key in a file is replaced there, and running processes follow. One from the environment or a key service
         must be replaced by the caller, and every other process of this directory started again with it.
         """
-        root = LocalRoot(new)
+        root = LocalRoot(new) if isinstance(new, bytes) else new
+        in_file = self._root_in_file and isinstance(new, bytes)
         with self._lock, self._file.locked():
             state = self._reload()
             entries = tuple(
                 Entry(e.id, e.kind, e.tenant, e.period, root.wrap(self._unwrap(e), e.context)) for e in state.entries
             )
-            if self._root_in_file:
+            if isinstance(new, bytes) and in_file:
                 write_secret(self._file.next_root_path, new.hex())
             self._file.write(KeyringState(root.id, entries))
-            if self._root_in_file:
+            if in_file:
                 self._file.finish_rotation()
             self._state, self._root = KeyringState(root.id, entries), root
+
+    def renew_data_keys(self, today: dt.date) -> int:
+        """New data keys for this month and a new journal key for today, of every tenant that has one; running processes
+        use them within a second or so. What was written stays readable by the keys before. Gives how many are new."""
+        periods = {("data", f"{today:%Y-%m}"), ("journal", today.isoformat())}
+        with self._lock, self._file.locked():
+            state = self._reload()
+            names = dict.fromkeys((e.kind, e.tenant, e.period) for e in state.entries if (e.kind, e.period) in periods)
+            for kind, tenant, period in names:
+                bare = Entry(state.next_id(), kind, tenant, period, b"")
+                wrapped = self._root.wrap(os.urandom(KEY_BYTES), bare.context)
+                state = KeyringState(state.root_id, (*state.entries, Entry(bare.id, kind, tenant, period, wrapped)))
+            self._file.write(state)
+            self._state, self._journal = state, None
+        return len(names)
+
+    def _look(self) -> None:
+        """Reads the file again when another process wrote it."""
+        if time.monotonic() - self._looked_at < _LOOK_SECONDS:
+            return
+        with self._lock:
+            self._looked_at = time.monotonic()
+            stamp = self._file.stamp()
+            if stamp != self._seen:
+                self._reload()
+                self._seen, self._journal = stamp, None
 
     def _find(self, kind: str, tenant: str, period: str) -> Entry:
         """The entry of this name, made and made durable if there is none in memory nor in the file."""
@@ -245,12 +295,24 @@ def _matching_root(file: KeyringFile, environ: Mapping[str, str], given: RootKey
     raise KeyMissing(f"{source} holds root key {root.id}, but {file.path} was written with root key {root_id}")
 
 
-def _local_root(file: KeyringFile, environ: Mapping[str, str]) -> LocalRoot:
+def _local_root(file: KeyringFile, environ: Mapping[str, str]) -> RootKey:
     if ROOT_VARIABLE in environ:
-        return LocalRoot(_parse(environ[ROOT_VARIABLE], ROOT_VARIABLE))
+        return root_from(environ[ROOT_VARIABLE], ROOT_VARIABLE)
     if not file.root_path.exists():
         raise KeyMissing(f"root key {file.root_path} is missing; put it back or set {ROOT_VARIABLE}")
     return LocalRoot(_parse(file.read_root(file.root_path), str(file.root_path)))
+
+
+def root_from(text: str, source: str) -> RootKey:
+    """The root key that a variable holds or names. Raises KeyMissing, naming the variable."""
+    if not text.startswith(_SERVICE):
+        return LocalRoot(_parse(text, source))
+    name = text.removeprefix(_SERVICE).strip()
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        service: RootKey = entry.load()()
+        return service
+    known = ", ".join(sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))) or "none"
+    raise KeyMissing(f"{source} names key service {name!r}, which no installed package offers (known: {known})")
 
 
 def _parse(text: str, source: str) -> bytes:

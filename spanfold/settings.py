@@ -21,7 +21,9 @@ from spanfold.errors import SettingInvalid
 FILE_NAME = "spanfold.toml"
 CONFIG_VARIABLE = "SPANFOLD_CONFIG"
 PREFIX = "SPANFOLD_"
-_NOT_SETTINGS = frozenset({CONFIG_VARIABLE, "SPANFOLD_ROOT_KEY"})  # of the same prefix, read elsewhere
+_NOT_SETTINGS = frozenset(
+    {CONFIG_VARIABLE, "SPANFOLD_ROOT_KEY", "SPANFOLD_NEW_ROOT_KEY"}
+)  # of the same prefix, read elsewhere
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 

@@ -32,6 +32,7 @@ VERBS = {
     "dead": "spanfold.cli.dead:dead",
     "erase": "spanfold.cli.privacy:erase",
     "redact": "spanfold.cli.redact:redact",
+    "keyring": "spanfold.cli.privacy:keyring",
     "demo": "spanfold.cli.demo:demo",
     "dialects": "spanfold.cli.dialects:dialects",
     "stats": "spanfold.cli.read:stats",

@@ -1,4 +1,4 @@
-"""The verbs of privacy: erase. What they change is in the audit log."""
+"""The verbs of privacy: erase, keyring. What they change is in the audit log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spanfold.cli import with_settings
-from spanfold.cli.output import print_json, print_mapping
+from spanfold.cli.output import print_json, print_mapping, print_table
 
 if TYPE_CHECKING:
     from spanfold.settings import Settings
@@ -44,6 +44,55 @@ def erase(settings: Settings, tenant: str, dry_run: bool, timeout: float, as_jso
         print_json(receipt)
         return
     print_mapping(_flat(receipt))
+
+
+@click.group()
+def keyring() -> None:
+    """Keys that content and journal are encrypted with. (API keys of senders: `spanfold keys`.)"""
+
+
+@keyring.command("list")
+@with_settings()
+@_as_json
+def list_keyring(settings: Settings, as_json: bool) -> None:
+    """Every key by what it is for, and the root key that wraps them; never a key."""
+    from spanfold.exporter.keys import Keyring
+
+    ring = Keyring.open(settings.data, create=False)
+    entries = ring.entries()
+    newest = {(e.kind, e.tenant, e.period): e.id for e in entries}
+    rows = [
+        {"id": e.id, "kind": e.kind, "tenant": e.tenant or None, "period": e.period or None,
+         "in_use": newest[e.kind, e.tenant, e.period] == e.id}
+        for e in entries
+    ]  # fmt: skip
+    root_id, source = ring.root
+    if as_json:
+        print_json({"root": {"id": root_id, "from": source}, "content": settings.content, "keys": rows})
+        return
+    columns = ("id", "kind", "tenant", "period", "in_use")
+    note = f"root key {root_id} from {source}; content = {settings.content}"
+    print_table(columns, [[row[name] for name in columns] for row in rows], note=note)
+
+
+@keyring.command("rotate")
+@with_settings()
+@click.option("--data-keys", is_flag=True, help="New keys for this month's content and today's journal instead.")
+@_as_json
+def rotate_keyring(settings: Settings, data_keys: bool, as_json: bool) -> None:
+    """A new root key: every other key is wrapped anew, no data is rewritten.
+
+    A root key in a file is replaced there and running processes follow. Where it is in the environment or a key
+    service, SPANFOLD_NEW_ROOT_KEY holds the new one (64 hex digits or kms:NAME); afterwards set SPANFOLD_ROOT_KEY to it
+    and start Spanfold again.
+    """
+    from spanfold.rotating import rotate_data_keys, rotate_root
+
+    told = (rotate_data_keys if data_keys else rotate_root)(settings.data)
+    if as_json:
+        print_json(told)
+    else:
+        print_mapping(told)
 
 
 def _flat(receipt: dict[str, Any]) -> dict[str, object]:
