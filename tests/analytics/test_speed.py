@@ -13,7 +13,7 @@ import pytest
 from spanfold.analytics.prices import PriceBook
 from spanfold.analytics.snapshot import Publisher
 from spanfold.analytics.views import cost_sql
-from spanfold.semconv.schema import USAGE_COLUMNS
+from spanfold.semconv.schema import COUNT_COLUMNS
 from tests.analytics.lake import Lake, span
 
 MODELS = [
@@ -34,7 +34,7 @@ def test_a_million_calls_are_priced_in_two_seconds() -> None:
     tiers = np.array([None, "batch", "flex"], dtype=object)[rng.integers(0, 3, count)]
     starts = 1_700_000_000_000_000 + rng.integers(0, 90_000_000_000_000, count)
     columns |= {"service_tier": pa.array(tiers, pa.string()), "start_time": pa.array(starts).cast(pa.timestamp("us"))}
-    columns |= {name: pa.array(rng.integers(0, 300_000, count)) for name in USAGE_COLUMNS}
+    columns |= {name: pa.array(rng.integers(0, 300_000, count)) for name in COUNT_COLUMNS}
     with duckdb.connect(config={"threads": 2}) as connection:
         connection.execute("CREATE SCHEMA book")
         for name, rows in (("book.rates", PriceBook.load().rates(MODELS)), ("calls", pa.table(columns))):
