@@ -120,8 +120,9 @@ class _Export:
             return ANYONE
         told = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
         return self._senders.caller(
-            told.get("authorization", ""), told.get("x-api-key", ""), told.get("x-spanfold-tenant", "")
-        )
+            told.get("authorization", ""), told.get("x-api-key", ""), told.get("x-spanfold-tenant", ""),
+            context.peer().rpartition(":")[0],
+        )  # fmt: skip
 
 
 class _SlowSenders:

@@ -129,7 +129,7 @@ class OtlpApp:
             return ANYONE
         told = partial(
             self._senders.caller, _header(scope, b"authorization"), _header(scope, b"x-api-key"),
-            _header(scope, b"x-spanfold-tenant"),
+            _header(scope, b"x-spanfold-tenant"), (scope.get("client") or ("",))[0],
         )  # fmt: skip
         return await asyncio.get_running_loop().run_in_executor(self._workers, told)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from spanfold.collector.answers import Code, Refused
+from spanfold.collector.guesses import Guesses
 from spanfold.collector.limits import RETRY_SECONDS
 
 _LOG = logging.getLogger(__name__)
@@ -45,21 +46,27 @@ class Senders:
     def __init__(self, read: ReadKeys, hash_of: Callable[[str], bytes]) -> None:
         """`read` gives the open keys by the hash of their secret; it may be slow and may fail."""
         self._read, self._hash_of = read, hash_of
+        self._guesses = Guesses()
         self._reading = threading.Lock()
         self._known: Mapping[bytes, Caller] = {}
         self._read_at = -math.inf
 
-    def caller(self, authorization: str, api_key: str, stated_tenant: str) -> Caller:
-        """Who brings these headers ("" where one is absent).
+    def caller(self, authorization: str, api_key: str, stated_tenant: str, address: str = "") -> Caller:
+        """Who brings these headers ("" where one is absent) from this address.
 
-        Raises Refused: UNAUTHENTICATED without an open key, PERMISSION_DENIED for the tenant of somebody else, and
-        UNAVAILABLE (retryable) while the keys cannot be read.
+        Raises Refused: UNAUTHENTICATED without an open key, PERMISSION_DENIED for the tenant of somebody else,
+        RESOURCE_EXHAUSTED after many wrong keys, and UNAVAILABLE (retryable) while the keys cannot be read.
         """
         secret = _secret(authorization, api_key)
         digest = self._hash_of(secret)
+        if wait := self._guesses.wait(address, digest):
+            message = f"too many wrong API keys came from this address; {_HOW}"
+            raise Refused(Code.RESOURCE_EXHAUSTED, message, retry_seconds=math.ceil(wait))
         found = self._find(digest, RENEW_SECONDS) or self._find(digest, RENEW_FOR_UNKNOWN_SECONDS)
         if found is None:
+            self._guesses.was_wrong(address, digest)
             raise Refused(Code.UNAUTHENTICATED, f"the API key is unknown or revoked; {_HOW}")
+        self._guesses.was_right(address, digest)
         if stated_tenant and stated_tenant != found.tenant:
             raise Refused(Code.PERMISSION_DENIED, "this API key is not of the tenant that x-spanfold-tenant names")
         return found

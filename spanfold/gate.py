@@ -7,6 +7,7 @@ pages that sign people in and the two health routes answer.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import math
 from urllib.parse import quote, urlsplit
@@ -18,6 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spanfold.access import Access, NotSignedIn, own_names
+from spanfold.collector.guesses import Guesses
 from spanfold.rate_limits import Buckets
 from spanfold.settings import Settings
 from spanfold.state.access import Caller
@@ -34,6 +36,7 @@ class Gate:
     def __init__(self, app: ASGIApp, access: Access, settings: Settings) -> None:
         self._app, self._access, self._names = app, access, own_names(settings)
         per_second = settings.api_requests_per_minute / 60
+        self._guesses = Guesses()
         self._api = Buckets(max(1, settings.api_requests_per_minute // 6), per_second)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,17 +65,37 @@ class Gate:
 
     async def _known(self, connection: HTTPConnection, scope: Scope) -> Response | None:
         path, api = scope["path"], scope["path"].startswith("/api")
+        token = _bearer(connection) if api else None
         try:
-            caller = await run_in_threadpool(
-                self._access.caller, session=connection.cookies.get(COOKIE), token=_bearer(connection) if api else None
-            )
+            caller = await run_in_threadpool(self._caller, connection, token)
         except NotSignedIn as error:
             return None if path in OPEN else _sign_in(connection, str(error), api)
+        except _TooManyWrong as error:
+            return _too_often(error.wait)
         scope[CALLER] = caller
         wait = self._api.take(caller.name) if api and path not in OPEN else 0.0
-        if wait:
-            return _refused(429, "too many requests: come back later", {"retry-after": str(math.ceil(wait))})
-        return None
+        return _too_often(wait) if wait else None
+
+    def _caller(self, connection: HTTPConnection, token: str | None) -> Caller:
+        """Raises NotSignedIn, and _TooManyWrong for an address that brought many tokens that open nothing."""
+        if token is None or not self._access.asks_for_login:
+            return self._access.caller(session=connection.cookies.get(COOKIE))
+        address = connection.client.host if connection.client else ""
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        if wait := self._guesses.wait(address, digest):
+            raise _TooManyWrong(wait)
+        try:
+            caller = self._access.caller(token=token)
+        except NotSignedIn:
+            self._guesses.was_wrong(address, digest)
+            raise
+        self._guesses.was_right(address, digest)
+        return caller
+
+
+class _TooManyWrong(Exception):
+    def __init__(self, wait: float) -> None:
+        self.wait = wait
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
@@ -115,6 +138,10 @@ def _sign_in(connection: HTTPConnection, reason: str, api: bool) -> Response:
         asked = connection.scope["path"] + (f"?{query}" if query else "")
         return RedirectResponse(f"/login?next={quote(asked, safe='/')}", 303)
     return _refused(401, reason, {"www-authenticate": "Bearer"})
+
+
+def _too_often(wait: float) -> Response:
+    return _refused(429, "too many requests: come back later", {"retry-after": str(math.ceil(wait))})
 
 
 def _refused(status: int, message: str, headers: dict[str, str] | None = None) -> Response:

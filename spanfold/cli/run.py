@@ -93,6 +93,7 @@ def dashboard(settings: Settings) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(settings: Settings, as_json: bool) -> None:
     """Say what was accepted, folded and published, and what is wrong."""
+    from spanfold.cli.output import clean
     from spanfold.status import gather
 
     gathered = gather(settings.data)
@@ -108,10 +109,10 @@ def status(settings: Settings, as_json: bool) -> None:
         restarts = f", {process['restarts']} restarts" if process.get("restarts") else ""
         click.echo(f"{name:<12} {process['state']:>14}{restarts}")
     for stage, error in gathered["errors"].items():
-        click.echo(f"error in {stage}: {error['last']} ({error['count']})")
+        click.echo(f"error in {stage}: {clean(error['last'])} ({error['count']})")
     for piece in gathered["damaged"]:
         why = f": {piece['was']}: {piece['problem']}" if "problem" in piece else ""
-        click.echo(f"damaged: {piece['path']} ({piece['bytes']:,} bytes){why}")
+        click.echo(clean(f"damaged: {piece['path']} ({piece['bytes']:,} bytes){why}"))
 
 
 @click.command()

@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from spanfold.collector import http_connection, senders
 from spanfold.collector.errors import TlsUnusable
+from spanfold.collector.guesses import Guesses
 from spanfold.collector.senders import Caller, Rates
 from spanfold.collector.server import Collector
 from spanfold.collector.tls import Tls
@@ -392,3 +393,46 @@ def test_a_connection_that_says_nothing_is_closed(tmp_path: Path, monkeypatch: p
         for one in (silent, endless, third, fourth):
             one.close()
         assert post(collector, BODY)[0] == 200
+
+
+def test_guessing_keys_is_slowed_per_address(guarded: tuple[Collector, NewKey]) -> None:
+    """[76] After a hundred keys that open nothing an address is told to wait, on both ports; a key that worked from
+    there before goes on working."""
+    collector, key = guarded
+    assert post(collector, BODY, x_api_key=key.secret)[0] == 200
+    assert call(collector, ("x-api-key", key.secret)) is grpc.StatusCode.OK
+    told = [post(collector, BODY, x_api_key=f"sf_{number}")[:2] for number in range(110)]
+    assert [status for status, _ in told[:100]] == [401] * 100
+    slowed = [headers for status, headers in told[100:] if status == 429]
+    assert slowed
+    assert int(slowed[0]["retry-after"]) >= 1
+    with calling(collector) as export:
+        codes = []
+        for number in range(110):
+            with pytest.raises(grpc.RpcError) as refused:
+                export(BODY, timeout=10, metadata=[("x-api-key", f"sf_{number}")])
+            codes.append(refused.value.code())
+    assert codes[0] is grpc.StatusCode.UNAUTHENTICATED
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes[100:]
+    assert post(collector, BODY, x_api_key=key.secret)[0] == 200
+    assert call(collector, ("x-api-key", key.secret)) is grpc.StatusCode.OK
+
+
+def test_attempts_come_back() -> None:
+    """[76] A burst, then the rate, never beyond the burst; a right secret that turns wrong counts as the others do."""
+    now = [0.0]
+    guesses = Guesses(2, 0.5, lambda: now[0])
+    for _ in range(2):
+        assert guesses.wait("a", b"x") == 0
+        guesses.was_wrong("a", b"x")
+    assert (guesses.wait("a", b"x"), guesses.wait("b", b"x")) == (2.0, 0)
+    now[0] = 1.0
+    assert guesses.wait("a", b"x") == 1.0
+    now[0] = 100.0
+    guesses.was_right("a", b"good")
+    for _ in range(2):
+        assert guesses.wait("a", b"x") == 0
+        guesses.was_wrong("a", b"x")
+    assert (guesses.wait("a", b"x"), guesses.wait("a", b"good")) == (2.0, 0)
+    guesses.was_wrong("a", b"good")
+    assert guesses.wait("a", b"good") == 4.0

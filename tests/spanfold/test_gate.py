@@ -258,3 +258,26 @@ def test_missing_policy_stops_the_start(own_policy: str, tmp_path: Path, name: s
         load_policy(name)
     with pytest.raises(SettingInvalid):
         House(Settings(data=tmp_path, policy=name))
+
+
+def test_guessing_tokens_is_slowed_per_address(tmp_path: Path) -> None:
+    """[76] After a hundred tokens that open nothing an address waits, also with a right one that is new there; a token
+    that worked from there before goes on working, and so does the sign-in of people."""
+    with House(Settings(data=tmp_path, auth="login", api_requests_per_minute=100_000)).state as state:
+        state.users.add("ann", ["admin"], password=PHRASE, who="test")
+        old, new = (state.tokens.add("ann", name, days=1, who="test")[0] for name in ("old", "new"))
+        with webbing.client_of(Settings(data=tmp_path, auth="login", api_requests_per_minute=100_000)) as client:
+
+            def ask(secret: str) -> int:
+                answer = client.get("/api/docs", headers={"authorization": f"Bearer {secret}"})
+                assert ("retry-after" in answer.headers) is (answer.status_code == 429)
+                return answer.status_code
+
+            assert ask(old) == 200
+            told = [ask(f"{old[:9]}{number:040d}") for number in range(110)]
+            assert told[:100] == [401] * 100
+            assert 429 in told[100:]
+            while ask("x" * 40) != 429:
+                pass
+            assert (ask(new), ask(old)) == (429, 200)
+            assert sign_in(client)[0] == 303
