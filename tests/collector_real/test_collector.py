@@ -121,7 +121,8 @@ class House:
             "OTELCOL_HTTP": f"127.0.0.1:{self.in_port}", "OTELCOL_HEALTH": f"127.0.0.1:{health}",
         }  # fmt: skip
         command = [str(otelcol), "--config", str(CONFIG)]
-        self.collector = Part(command, os.environ | told, (health, "/"), directory / "otelcol.log")
+        self.log = directory / "otelcol.log"
+        self.collector = Part(command, os.environ | told, (health, "/"), self.log)
 
     def spanfold(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "spanfold.cli", *arguments]
@@ -193,7 +194,8 @@ def test_an_outage_of_spanfold_costs_nothing(house: House) -> None:
 
 
 def test_what_the_collector_scrubs_never_arrives(house: House) -> None:
-    """The example of the configuration masks secrets in spans and logs, and neither usage nor words."""
+    """The example of the configuration masks secrets in spans and logs, and neither usage nor words; nothing in it is
+    deprecated."""
     house.post_until_taken(batch(1))
     house.post_until_taken(logs([(1, 1, "note", {"password": "hunter2", "said": f"use {JWT} now"})]), "/v1/logs")
     wait_for(lambda: house.accepted() >= PER_BATCH + 1, 60, "everything", poll=0.2)
@@ -207,3 +209,4 @@ def test_what_the_collector_scrubs_never_arrives(house: House) -> None:
     assert spans == [("****", "****")]
     assert tokens == (PER_BATCH * 100,)
     assert said == [("****", "use **** now")]
+    assert "deprecated" not in house.log.read_text()
