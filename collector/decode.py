@@ -75,6 +75,7 @@ def _origins(
     records: Sequence[Record], record_of: Any, resources: Any, resource_of: Any, scopes: Any
 ) -> list[Resource]:
     attributes = [_plain(entries) for entries in resources.field("resource").field("attributes").to_pylist()]
+    dropped = resources.field("resource").field("dropped_attributes").to_pylist()
     urls = resources.field("schema_url").to_pylist()
     scope_rows = scopes.field("scope").to_pylist()
     scope_urls = scopes.field("schema_url").to_pylist()
@@ -92,6 +93,7 @@ def _origins(
                 tenant=record.tenant,
                 key_label=record.key_label,
                 received_ns=record.received_ns,
+                dropped_attributes=(dropped[resource] or 0) + (scope.get("dropped_attributes") or 0),
             )
         )
     return out

@@ -187,11 +187,13 @@ def read(
     days = partition_days(table["start_time"])
     backwards = table["duration_ns"].to_numpy() < 0
     quality: Counter[tuple[str, ...]] = Counter()
-    for kind, hit in (
-        ("duplicate_span", resent), ("changed_duplicate", changed), ("skewed_time", fresh & (days == 0)),
-        ("ends_before_start", fresh & backwards),
+    cut = np.array([origin.dropped_attributes > 0 for origin in source.origins], np.bool_)
+    for kind, detail, hit in (
+        ("duplicate_span", "", resent), ("changed_duplicate", "", changed), ("skewed_time", "", fresh & (days == 0)),
+        ("ends_before_start", "", fresh & backwards),
+        ("truncated", "resource or scope", fresh & cut[source.columns["origin"].to_numpy()]),
     ):  # fmt: skip
-        quality += _counted(kind, hit, source, table)
+        quality += _counted(kind, detail, hit, source, table)
     quality += _notes(meaning.notes, table)
     counters = Counter(duplicates=int((resent | changed).sum()), changed_duplicates=int(changed.sum()))
     gone = [(row, rule) for row, rule in noise.dropped(source, meaning.fields["operation"]) if fresh[row]]
@@ -261,7 +263,9 @@ def _fresh(
     return fresh & ~known, (known | repeated) & ~changed, changed
 
 
-def _counted(kind: str, hit: NDArray[np.bool_], source: SpanBatch, table: pa.Table) -> Counter[tuple[str, ...]]:
+def _counted(
+    kind: str, detail: str, hit: NDArray[np.bool_], source: SpanBatch, table: pa.Table
+) -> Counter[tuple[str, ...]]:
     """The marked rows as counts of quality, by their resource and scope, each with its first one as the example."""
     rows = np.flatnonzero(hit)
     origins, first, counts = np.unique(source.columns["origin"].to_numpy()[rows], return_index=True, return_counts=True)
@@ -269,7 +273,7 @@ def _counted(kind: str, hit: NDArray[np.bool_], source: SpanBatch, table: pa.Tab
     for origin, row, count in zip(origins.tolist(), rows[first].tolist(), counts.tolist(), strict=True):
         at = source.origins[origin]
         ids = (table[name][row].as_py() or "" for name in ("trace_id", "span_id"))
-        out[at.tenant, str(at.attributes.get("service.name", "")), at.scope_name, kind, "", *ids] += count
+        out[at.tenant, str(at.attributes.get("service.name", "")), at.scope_name, kind, detail, *ids] += count
     return out
 
 

@@ -17,8 +17,11 @@ _Field = tuple[str, int, int | str, bool]  # name, number, type or message name,
 
 _MESSAGES: dict[str, list[_Field]] = {
     "KeyValue": [("key", 1, _STRING, False), ("value", 2, _BYTES, False)],
-    "Resource": [("attributes", 1, "KeyValue", True)],
-    "Scope": [("name", 1, _STRING, False), ("version", 2, _STRING, False), ("attributes", 3, "KeyValue", True)],
+    "Resource": [("attributes", 1, "KeyValue", True), ("dropped_attributes", 2, _UINT32, False)],
+    "Scope": [
+        ("name", 1, _STRING, False), ("version", 2, _STRING, False), ("attributes", 3, "KeyValue", True),
+        ("dropped_attributes", 4, _UINT32, False),
+    ],
     "Status": [("message", 2, _STRING, False), ("code", 3, _UINT32, False)],
     "Span": [
         ("trace_id", 1, _BYTES, False), ("span_id", 2, _BYTES, False), ("trace_state", 3, _STRING, False),

@@ -41,6 +41,7 @@ def read_origin(record: Record, resource: Any, scope: Any) -> Resource:
         tenant=record.tenant,
         key_label=record.key_label,
         received_ns=record.received_ns,
+        dropped_attributes=resource.resource.dropped_attributes_count + scope.scope.dropped_attributes_count,
     )
 
 

@@ -199,6 +199,7 @@ class Resource:
     tenant: str
     key_label: str | None
     received_ns: int
+    dropped_attributes: int = 0  # of resource and scope together, as their sender counted them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -307,6 +307,15 @@ def test_odd_times_are_kept_and_flagged(published: duckdb.DuckDBPyConnection) ->
     assert flagged == [("ends_before_start", 1, f"{4:032x}", "1"), ("skewed_time", 2, f"{4:032x}", "2")]
 
 
+def test_what_senders_dropped_is_said(published: duckdb.DuckDBPyConnection) -> None:
+    """62: attributes that a sender dropped from a span, its resource or its scope are told in `data_quality`."""
+    told = published.execute(
+        "SELECT detail, count, example_span_id FROM data_quality WHERE kind = 'truncated' ORDER BY 1"
+    ).fetchall()
+    span_id = "eee19b7ec3c1b174"
+    assert told == [("dropped_attributes_count", 1, span_id), ("resource or scope", 1, span_id)]
+
+
 def test_the_first_version_wins(published: duckdb.DuckDBPyConnection) -> None:
     """37, 38: a span that is sent again is stored once; another version of it is counted, and the first one stays."""
     assert published.execute("SELECT name, duration_ms FROM spans WHERE trace_id = ?", [f"{8:032x}"]).fetchall() == [
