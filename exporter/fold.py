@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 import xxhash
 
+from spanfold.exporter.lost_prefix import Histories
 from spanfold.semconv import messages
 from spanfold.semconv.records import SpanContent
 
@@ -138,6 +139,7 @@ class Folder:
         self._words: Generations[int, Words] = Generations(limit)
         self._nodes: Generations[tuple[int, int], Node] = Generations(limit)
         self._prefixes: Generations[str, list[Prefix]] = Generations(limit // 4)
+        self._histories = Histories(Generations(limit // 8))
         self._fresh: list[Words] = []
         self._bytes = 0  # of words since everything last grew older
         self._service: str | None = None
@@ -155,6 +157,8 @@ class Folder:
             for message in content.output:
                 node = self._node(node, self._intern(message))
                 output.append(node)
+        if content.indexed and (not content.lost or content.source == "rebuilt"):
+            self._histories.remember([*place.hints, place.trace_id], lead, output[-1] if output else head)
         return Folded(
             place=place, source=content.source, revision=content.pieces, lead=system,
             tools=self._beside("tools", content.tools, []), head=head, count=head.depth + 1 if head else 0,
@@ -163,7 +167,7 @@ class Folder:
 
     def _input(self, content: SpanContent, place: Place) -> tuple[Node | None, list[dict[str, Any]]]:
         if content.input is not None:
-            return self._chain(None, [], content.input)
+            return self._rebuilt(content, place) or self._chain(None, [], content.input)
         text = (content.input_text or "[]").strip().encode()
         hints = [*place.hints, place.trace_id, f"{xxhash.xxh3_64_intdigest(text[:300]):x}"]
         found = self._known_prefix(text, hints)
@@ -175,6 +179,20 @@ class Folder:
             node, lead = self._chain(found.node, found.lead, rest)
         self._remember(text, hints, node, lead)
         return node, lead
+
+    def _rebuilt(self, content: SpanContent, place: Place) -> tuple[Node | None, list[dict[str, Any]]] | None:
+        """The whole history of which only the end arrived, where an earlier call proves its beginning."""
+        if not content.lost:
+            return None
+        words = [self._intern(message) for message in (content.input or ())[content.cut :]]
+        proof = self._histories.beginning([*place.hints, place.trace_id], content.lost, words)
+        if proof is None:
+            return None
+        node = proof.end
+        for word in words[proof.known :]:
+            node = self._node(node, word)
+        content.source = "rebuilt"
+        return node, proof.lead
 
     def _known_prefix(self, text: bytes, hints: Iterable[str]) -> Prefix | None:
         best: Prefix | None = None
@@ -237,7 +255,7 @@ class Folder:
         """Nodes hold their words and prefixes their nodes: they are forgotten together."""
         if self._bytes > YOUNG_BYTES:
             self._bytes = 0
-            for known in (self._words, self._nodes, self._prefixes):
+            for known in (self._words, self._nodes, self._prefixes, self._histories):
                 known.age()
 
     def _node(self, parent: Node | None, words: Words) -> Node:

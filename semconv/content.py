@@ -50,12 +50,21 @@ class Found:
         return all(side is None for side in sides)
 
 
+@dataclass(frozen=True, slots=True)
+class First:
+    """The beginning of an indexed list: its lowest index, and whether that entry has lost its role."""
+
+    index: int
+    cut: bool
+
+
 @dataclass(slots=True)
 class Gathered:
     """Content values of a batch: row -> key -> value, and for indexed keys which attributes they were."""
 
     rows: dict[int, Values] = field(default_factory=dict)
     keys: dict[str, set[str]] = field(default_factory=dict)  # place key -> attribute keys of the batch
+    first: dict[tuple[int, str], First] = field(default_factory=dict)  # (row, indexed place) -> its beginning
 
     def attribute_keys(self, used: Iterable[str]) -> set[str]:
         return {key for place in used for key in self.keys.get(place, {place})}
@@ -116,7 +125,14 @@ def _gather_indexed(attributes: AttributeColumns, place: str, out: Gathered) -> 
         value = unflatten(entries)
         if not any(key.startswith("0") for key in entries):
             value = _roles_filled(value)
+        out.first[row, place] = _first(entries)
         out.rows.setdefault(row, {})[place] = value
+
+
+def _first(entries: Iterable[str]) -> First:
+    paths = [(int(path[0]), path[-1]) for key in entries if (path := key.split("."))[0].isdecimal()]
+    lowest = min((index for index, _ in paths), default=0)
+    return First(lowest, not any(index == lowest and name == "role" for index, name in paths))
 
 
 def _roles_filled(items: Any) -> Any:

@@ -38,6 +38,11 @@ class Dialects:
         return frozenset({*named, *self.event_messages, DETAILS})
 
     @cached_property
+    def indexed_inputs(self) -> frozenset[str]:
+        """Places where a history lies in an attribute a message: an attribute cap may take its beginning."""
+        return frozenset(p.key for p in self.places["input"] if p.key.endswith(".*") and p.shape == "messages")
+
+    @cached_property
     def turn_rules(self) -> dict[str, EventMessage | ToolEvent]:
         """Record name -> how it tells of a turn."""
         rules: dict[str, EventMessage | ToolEvent] = {}

@@ -199,6 +199,7 @@ def _read_content(spans: _Spans) -> tuple[set[str], list[tuple[int, str]]]:
     """Fills `said`; (attribute keys understood as content, places where they were not understood)."""
     gathered = content.gather(spans.batch.attributes, (p for side in spans.dialects.places.values() for p in side))
     facts = _facts(spans, list(gathered.rows))
+    dropped, indexed = spans.batch.columns["dropped_attributes"].to_numpy() > 0, spans.dialects.indexed_inputs
     by_shut: dict[frozenset[str], dict[str, list[Content]]] = {}
     guarded = [table.name for table in spans.dialects.tables if table.guarded and table.content]
     keys: set[str] = set()
@@ -214,6 +215,13 @@ def _read_content(spans: _Spans) -> tuple[set[str], list[tuple[int, str]]]:
         spans.notes += [Note(kind, key, row) for kind, key in found.trouble]
         if not found.empty:
             spans.said[row] = found
+            first = next(
+                (gathered.first[row, key] for key in found.used & indexed if (row, key) in gathered.first), None
+            )
+            if first is not None and found.content.input is not None:
+                found.content.indexed = True
+                if dropped[row]:
+                    found.content.lost, found.content.cut = first.index + first.cut, first.cut
     odd = _read_events(spans)
     spans.said = dict(sorted(spans.said.items()))
     return keys, [(row, key) for row, place in left for key in sorted(gathered.attribute_keys([place]) & keys)] + odd

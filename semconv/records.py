@@ -250,6 +250,9 @@ class SpanContent:
     output: list[dict[str, Any]] | None = None
     system: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
+    lost: int = 0  # leading messages of the input of which an attribute cap took something
+    cut: bool = False  # the first message of `input` is one of those: what is left of it
+    indexed: bool = False  # an attribute a message: such a history may come again with its beginning lost
     pieces: int = 1  # revision: grows with the pieces of content known
     notes: list[str] = field(default_factory=list)  # what could not be understood (kinds for data quality)
 

@@ -24,6 +24,7 @@ ADVICE = {  # kind -> (in words, tone, what to do)
         "Switch usage on in the instrumentation (streams: include_usage). Failed calls are not listed.",
     ),
     "orphan": ("Parent not received", "info", "Export the parent's service too, or keep whole traces when sampling."),
+    "rebuilt_prefix": ("Beginning rebuilt", "info", "Cut histories that an earlier call of the trace completes."),
     "dropped_span": ("Dropped by a rule", "", "Nothing: the setting drop_spans names them."),
     "duplicate_span": ("Sent twice", "", "Nothing: counted once. Many of them mean a retrying exporter."),
     "changed_duplicate": (

@@ -240,6 +240,7 @@ def test_a_truncated_history_keeps_its_end_and_says_so() -> None:
     found = normalise_spans(batch)
     assert found.fields["truncated"].to_pylist() == [True]
     assert _calls(batch, found)[0]["roles"] == ["tool", "assistant", "tool"]
+    assert [(said.lost, said.cut) for said in found.contents] == [(5, True)]  # the fifth has lost its role
 
 
 def test_names_of_built_in_tables_are_unique() -> None:
