@@ -1,4 +1,4 @@
-"""Costs: by model, service and key; unit prices and cached share; what has no price; which price rows count."""
+"""Costs: by model, service and key; unit prices and cached share; what has no price; which price rows count; waste."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import answers, charts, filter_bar, formatting, grids, states
+from spanfold.dashboard import answers, charts, filter_bar, formatting, grids, states, waste
 
 Row = dict[str, Any]
 BY = {
@@ -28,6 +28,7 @@ FACETS = {
     "environment": "env",
     "project": "project",
 }
+SHOWN = {"spend": "Spend", "waste": "Waste"}
 MOST = 200
 BASES = {  # which price counts, in words
     "Prices then": "true",
@@ -59,7 +60,21 @@ def page() -> None:
     chosen = filter_bar.selection()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Costs", anchor=False, width="content")
+        shown = st.segmented_control(
+            "Show", list(SHOWN), default="spend", key="show", bind="query-params", required=True,
+            label_visibility="collapsed", format_func=SHOWN.__getitem__,
+        )  # fmt: skip
         st.space("stretch")
+        if shown == "waste":
+            waste.sql_button(chosen)
+    if shown == "waste":
+        waste.page(chosen)
+    else:
+        _spend(chosen)
+
+
+def _spend(chosen: filter_bar.Selection) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
         by = BY[
             st.segmented_control(
                 "By", list(BY), default="Model", key="cost-by", required=True, label_visibility="collapsed"
