@@ -11,6 +11,7 @@ import datetime as dt
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -95,7 +96,7 @@ def erase(lake: Lake, keyring: Keyring, mode: str, found: Found, *, dry_run: boo
     out = Erased()
     days = _days_with_words(lake, found, out)
     for day in days:
-        _erase_day(lake, keyring, mode, day, found, out, dry_run=dry_run)
+        repack_without(lake, keyring, mode, day, found, out, dry_run=dry_run)
     for table in ("spans", "logs", "metrics", *_OTHERS):
         for file in lake.manifest.files_of(table):
             if table not in _OTHERS and dt.date.fromisoformat(file.date) in days:
@@ -105,7 +106,7 @@ def erase(lake: Lake, keyring: Keyring, mode: str, found: Found, *, dry_run: boo
             if clean is not rows:
                 out.rows[table] += 0 if table in _WORDS else _differing(rows, clean)
                 out.removed.append(file.path)
-                if not dry_run:
+                if not dry_run and clean.num_rows:
                     out.added.append(lake.write(table, dt.date.fromisoformat(file.date), clean, level=file.level))
     out.gone -= out.shared
     return out
@@ -124,9 +125,18 @@ def _days_with_words(lake: Lake, found: Found, out: Erased) -> list[dt.date]:
     return sorted(days)
 
 
-def _erase_day(
-    lake: Lake, keyring: Keyring, mode: str, day: dt.date, found: Found, out: Erased, *, dry_run: bool
+class Going(Protocol):
+    """Says what goes: rows whose words do, and what is left of any table's rows."""
+
+    def rows_of(self, table: str, rows: pa.Table) -> pa.ChunkedArray: ...
+
+    def scrubbed(self, table: str, rows: pa.Table) -> pa.Table: ...
+
+
+def repack_without(
+    lake: Lake, keyring: Keyring, mode: str, day: dt.date, found: Going, out: Erased, *, dry_run: bool = False
 ) -> None:  # fmt: skip
+    """Packs a day anew without what goes: every block, and every row that points into one."""
     packer = Repacker(lake, keyring, mode, day)
     contexts = packer.read("contexts")
     mine = found.rows_of("contexts", contexts)

@@ -22,6 +22,10 @@ class NotCompacted(SpanfoldError):
     """The fold process did not finish compacting in time."""
 
 
+class NotRetained(SpanfoldError):
+    """The fold process did not finish in time what retention lets go."""
+
+
 class NotFlushed(SpanfoldError):
     """What was accepted did not reach the snapshot in time; see `spanfold status`."""
 

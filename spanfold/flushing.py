@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spanfold.collector.lock import is_held
 from spanfold.collector.segments import durable_end
-from spanfold.errors import NotCompacted, NotFlushed, NotSetAside
+from spanfold.errors import NotCompacted, NotFlushed, NotRetained, NotSetAside
 from spanfold.settings import Settings
 from spanfold.status import read_run_file
 
@@ -53,6 +53,35 @@ def compact(settings: Settings, timeout: float) -> None:
             return
         time.sleep(_POLL_SECONDS)
     raise NotCompacted(f"compaction did not end within {timeout:g} s: spanfold status shows whether fold runs")
+
+
+def retain(settings: Settings, timeout: float) -> None:
+    """Lets everything go that is over its time, in the running folder or here. Raises NotRetained after `timeout`
+    seconds."""
+    token = uuid.uuid4().hex
+    end = time.monotonic() + timeout
+    asked = False
+    while time.monotonic() < end:
+        if _nobody_folds(settings.data) and _retain_here(settings):
+            return
+        if not asked:
+            ask(settings.data / "run" / "retain", {"token": token})
+            asked = True
+        if read_run_file(settings.data, "folder").get("retained") == token:
+            return
+        time.sleep(_POLL_SECONDS)
+    raise NotRetained(f"retention did not end within {timeout:g} s: spanfold status shows whether fold runs")
+
+
+def _retain_here(settings: Settings) -> bool:
+    from spanfold.exporter.errors import LakeLocked
+    from spanfold.fold_process import retain_all
+
+    try:
+        retain_all(settings)
+    except LakeLocked:
+        return False
+    return True
 
 
 def quarantine(settings: Settings, paths: Sequence[str], timeout: float) -> None:

@@ -34,6 +34,7 @@ from spanfold.exporter.lake import Lake
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
 from spanfold.folding import Folding
+from spanfold.retaining import Retention
 from spanfold.settings import Settings
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
@@ -47,7 +48,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     _keep_freed_memory()
     gc.disable()
     folding = Folding(settings)
-    care = Care(folding, settings.data)
+    care, retention = Care(folding, settings.data), Retention(folding, settings)
     try:
         care.begin()
         folding.publish()
@@ -64,7 +65,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             erase_if_asked(folding, settings)
             care.look()
             if began - kept_at > 10:
-                _keep_house(folding)
+                _keep_house(folding, retention)
                 kept_at = began
             dirty |= folded
             if dirty and began - tidied > (_TIDY_AT_LAST if folded else _TIDY_SECONDS):
@@ -97,6 +98,12 @@ def set_aside(settings: Settings, paths: Sequence[str]) -> None:
         pass
 
 
+def retain_all(settings: Settings) -> None:
+    """Drops and thins everything that is over its time. Raises LakeLocked while another process folds."""
+    with prepared(settings) as folding:
+        Retention(folding, settings).work(confirmed=True)
+
+
 @contextmanager
 def prepared(settings: Settings, doubtful: Sequence[str] = ()) -> Iterator[Folding]:
     """A folding whose files were looked at, and that publishes at its end."""
@@ -112,9 +119,9 @@ def prepared(settings: Settings, doubtful: Sequence[str] = ()) -> Iterator[Foldi
         folding.close()
 
 
-def _keep_house(folding: Folding) -> None:
+def _keep_house(folding: Folding, retention: Retention) -> None:
     folding.trim_journal()
-    folding.retain()
+    retention.look()
     folding.refresh_dialects()
     folding.refresh_prices()
 

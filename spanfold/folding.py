@@ -7,7 +7,6 @@ position, and what it does again changes nothing.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
 import os
 import threading
@@ -45,7 +44,6 @@ from spanfold.exporter.lake import SUMS_DUE, Lake
 from spanfold.exporter.manifest import FileEntry, Manifest
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
-from spanfold.exporter.retention import expired
 from spanfold.requests import Requests
 from spanfold.semconv import dialect_files
 from spanfold.semconv.turns import CallOfTurn
@@ -91,6 +89,7 @@ class Folding:
         self._rules_changed, self._rules_looked_at = self._state.rules.changed_at(), 0.0
         self._rules = self._state.redaction_rules(BUILT_IN)
         self._rules_refused: str | None = None
+        self.retention_held: str | None = None  # what retention does not do unasked
         self._published: tuple[int, tuple[int, ...], str] = (-1, (), "")  # manifest, state copies, price book
         self._published_at = 0.0
         self.published_as: str | None = None  # name of the newest snapshot
@@ -114,6 +113,10 @@ class Folding:
         self._pipeline.forget()
         self._deriver = Deriver(self._stored.traces, turns=TURNS)
         self._deriver.recall(self._recent_turns())
+
+    def forget_words(self) -> None:
+        """Drops what is known of words: days that held them may hold them no longer."""
+        self._pipeline.forget_words()
 
     def _recent_turns(self) -> Any:
         try:
@@ -357,16 +360,6 @@ class Folding:
     def _snapshot(self) -> Path:
         return self._settings.data / "spanfold.duckdb"
 
-    def retain(self) -> int:
-        """Drops the days that are over their time. Gives the number of files."""
-        if self._settings.retention_days is None:
-            return 0
-        self._settle_merge()
-        gone = expired(self.lake.manifest, self._settings.retention_days, dt.datetime.now(dt.UTC).date())
-        if gone:
-            self.lake.commit([], removed=[f.path for f in gone], counters={"expired_files": len(gone)})
-        return len(gone)
-
     def close(self) -> None:
         self._chunks.close()
         self._committer.shutdown()
@@ -446,6 +439,7 @@ class Folding:
                 "changed_at": self._rules_changed.isoformat() if self._rules_changed else None,
                 "refused": self._rules_refused,
             },
+            "retention_held": self.retention_held,
             "dead_letters": len(self._dead.names()),
             "idle": idle,
         }

@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_ANSWERED = {"flush": "flushed", "compact": "compacted", "quarantine": "quarantined"}  # key in `run/folder.json`
+_ANSWERED = {
+    "flush": "flushed",
+    "compact": "compacted",
+    "quarantine": "quarantined",
+    "retain": "retained",
+}  # key in `run/folder.json`
 
 
 class Requests:

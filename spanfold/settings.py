@@ -17,6 +17,7 @@ from types import NoneType
 from typing import Any, cast, get_args, get_type_hints
 
 from spanfold.errors import SettingInvalid
+from spanfold.exporter.retention_tiers import read_tiers
 
 FILE_NAME = "spanfold.toml"
 CONFIG_VARIABLE = "SPANFOLD_CONFIG"
@@ -41,6 +42,14 @@ def _positive(value: float) -> bool:
 
 def _not_negative(value: float) -> bool:
     return value >= 0
+
+
+def _rules(value: str) -> bool:
+    try:
+        read_tiers(value)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +184,20 @@ class Settings:
     drop_spans: str = field(
         default="",
         metadata=_about("internal spans not to keep: globs `scope` or `scope:name`, by commas; never GenAI spans"),
+    )
+    content_days: int | None = field(
+        default=None, metadata=_about("words of days older than this go, measures stay; unset keeps all", _not_negative)
+    )
+    retention_rules: str = field(
+        default="",
+        metadata=_about(
+            "by tenant and project, days of words and of everything: acme/*=7:90, */chatbot=30; before content_days",
+            _rules,
+        ),
+    )
+    archive: Path | None = field(
+        default=None,
+        metadata=_about("folder that call records are written to, in clear, before their words go by their age"),
     )
     retention_days: int | None = field(
         default=None, metadata=_about("drop days older than this; unset keeps all", _positive)

@@ -92,6 +92,8 @@ def _errors(collector: dict[str, Any], folder: dict[str, Any], up: dict[str, Any
         errors["dialects"] = {"count": len(refused), "last": f"left out: {'; '.join(refused)}"}
     if refused := folder.get("rules", {}).get("refused"):
         errors["redaction"] = {"count": 1, "last": f"{refused}; the rules before stay in force"}
+    if held := folder.get("retention_held"):
+        errors["retention"] = {"count": 1, "last": f"{held}: `spanfold retain --all` does it, if that is right"}
     if folder.get("dead_letters"):
         errors["fold"] = {"count": folder["dead_letters"], "last": "records set aside; spanfold dead list"}
     for name, child in (up.get("children") or {}).items():

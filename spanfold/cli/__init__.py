@@ -31,6 +31,7 @@ VERBS = {
     "init": "spanfold.cli.run:init",
     "dead": "spanfold.cli.dead:dead",
     "erase": "spanfold.cli.privacy:erase",
+    "retain": "spanfold.cli.privacy:retain",
     "redact": "spanfold.cli.redact:redact",
     "keyring": "spanfold.cli.privacy:keyring",
     "demo": "spanfold.cli.demo:demo",

@@ -1,4 +1,4 @@
-"""The verbs of privacy: erase, keyring. What they change is in the audit log."""
+"""The verbs of privacy: erase, retain, keyring. What they change is in the audit log."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ def erase(settings: Settings, tenant: str, dry_run: bool, timeout: float, as_jso
         print_json(receipt)
         return
     print_mapping(_flat(receipt))
+
+
+@click.command()
+@with_settings()
+@click.option("--all", "everything", is_flag=True, required=True, help="Whatever is over its time, however much.")
+@click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds to wait.")
+def retain(settings: Settings, everything: bool, timeout: float) -> None:
+    """Let go what is over its time now; ordinary days go by themselves, many at once wait for this."""
+    from spanfold.flushing import retain as wait_for_retention
+    from spanfold.reading import open_state, operating_user
+
+    with open_state(settings.data) as state:
+        limits = {name: getattr(settings, name) for name in ("content_days", "retention_rules", "retention_days")}
+        state.audit.note(operating_user(), "privacy", "retain", "everything over its time", limits)
+    wait_for_retention(settings, timeout)
+    click.echo("done: nothing over its time is left")
 
 
 @click.group()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from spanfold.exporter.manifest import FileEntry, Manifest
-from spanfold.exporter.retention import expired
+from spanfold.exporter.retention import expired, is_too_much
 
 
 def manifest(*days: str) -> Manifest:
@@ -38,3 +38,13 @@ def test_a_span_from_the_future_deletes_nothing() -> None:
 def test_spans_of_unbelievable_time_stay() -> None:
     found = gone(manifest("1970-01-01", "2026-01-01", "2026-11-20"), 30, dt.date(2026, 11, 20))
     assert {"spans/2026-01-01", "messages/2026-01-01"} == found
+
+
+def test_many_days_go_unasked_only_without_a_gap() -> None:
+    """A month that is over goes when every day up to today has spans; after a gap of eight days it waits."""
+    whole = manifest(*(f"2026-{month}-{day:02d}" for month in ("09", "10") for day in range(1, 31)))
+    old = [f"2026-09-{day:02d}" for day in range(1, 31)]
+    assert not is_too_much(old, whole)
+    assert is_too_much(old, manifest(*old, "2026-10-08"))
+    assert not is_too_much(old, manifest(*old, "2026-10-07"))
+    assert not is_too_much(old[:3], manifest(*old[:3], "2026-10-08"))

@@ -116,6 +116,7 @@ def test_a_dry_run_counts_by_day_service_and_place(stored: Product) -> None:
     assert rules(stored.data).keys() == {rule.name for rule in BUILT_IN}
 
 
+@pytest.mark.slow
 def test_a_running_folder_takes_rules_over(tmp_path: Path) -> None:
     """A rule counts for what comes next, known words included; one that cannot be run leaves the others in force."""
     said = [{"role": "user", "parts": [{"type": "text", "content": "I am EMP-12345"}]}]
