@@ -52,7 +52,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     try:
         care.begin()
         folding.publish()
-        if not folding.step():
+        if folding.doubts or not folding.step():  # doubts: a record may be blamed for a kill, so it must not take long
             rehearse()
         kept_at = tidied = time.monotonic()
         dirty = False

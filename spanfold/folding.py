@@ -104,6 +104,11 @@ class Folding:
         """Everything before it is folded, and after `settle` committed."""
         return self._position
 
+    @property
+    def doubts(self) -> bool:
+        """Did a process end on what comes next?"""
+        return self._chunks.doubts(self._position)
+
     def settle(self) -> None:
         """Waits for the commit and the merge that are under way."""
         self._settle_merge()

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from spanfold.collector.lock import is_held
 from spanfold.status import gather
 from tests.flow.running import PROTOBUF, free_ports, wait_for
 
@@ -165,7 +166,7 @@ class Parts:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.slowest_start = 0.0  # seconds from the start of `collect` to its first OK
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
         """Starts what does not run; returns when spans are taken."""
         began = time.monotonic()
         ports = [f"--grpc-port={self.grpc_port}", f"--http-port={self.http_port}"]
@@ -176,7 +177,7 @@ class Parts:
                     self.processes[verb] = subprocess.Popen(
                         [sys.executable, "-m", "spanfold.cli", verb, *options], env=self.environ, stdout=out, stderr=out
                     )
-        if fresh:
+        if fresh and wait:
             wait_for(self.accepts, 60, "the collector")
             self.slowest_start = max(self.slowest_start, time.monotonic() - began)
 
@@ -202,6 +203,9 @@ class Parts:
                 process.wait()
 
     def flush(self) -> None:
+        """By the running folder: the verb folds itself where it finds none."""
+        self.start()
+        wait_for(lambda: is_held(self.data / "run" / "folder.lock"), 60, "the folder")
         self.spanfold("flush", "--timeout=110")
 
     def spanfold(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -33,12 +33,13 @@ class Ledger:
     """Senders that resend until they hear an OK, as the stock exporters do, in other batch sizes. Remembers what was
     acknowledged: the truth that the store is compared with."""
 
-    def __init__(self, product: Target, senders: int = 2, spans: int = 50, pause: float = 0.05) -> None:
+    def __init__(self, product: Target, senders: int = 2, spans: int = 50, pause: float = 0.05, first: int = 0) -> None:
+        """`first`: number of the first trace of each sender, so that ledgers after each other differ."""
         self.acknowledged: list[tuple[str, str, int]] = []
         self.resent = 0
         self.answered: Counter[int] = Counter()  # spans by the status that they were answered with, 0: no answer
         self.slowest_answer = 0.0
-        self._product, self._spans, self._pause = product, spans, pause
+        self._product, self._spans, self._pause, self._first = product, spans, pause, first
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(senders)]
         for thread in self._threads:
@@ -51,7 +52,7 @@ class Ledger:
             thread.join()
 
     def _send(self, sender: int) -> None:
-        rng, batch = random.Random(sender), 0
+        rng, batch = random.Random(f"{sender} {self._first}"), self._first
         while not self._stop.is_set():
             batch += 1
             trace = sender << 32 | batch
