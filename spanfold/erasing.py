@@ -120,7 +120,7 @@ class Eraser:
     """Does one request, on the thread that folds."""
 
     def __init__(self, folding: Folding, settings: Settings) -> None:
-        self._folding, self._data = folding, settings.data
+        self._folding, self._data, self._archive = folding, settings.data, settings.archive
         self._mode = settings.content if settings.content != "none" else "encrypted"
         self._keyring = Keyring.open(settings.data)
 
@@ -166,7 +166,7 @@ class Eraser:
             comments = state.reviews.erase_comments(
                 _concerns(found, erased), tenant=request.tenant, dry_run=request.dry_run
             )
-            lines = state.audit.naming(found.subject.names)
+            lines = state.audit.naming({request.id})
         return {
             "journal_records_emptied": emptied, "dead_letters_dropped": letters, "comments_erased": comments,
             "audit_lines_kept": lines,
@@ -211,9 +211,10 @@ class Eraser:
         return count
 
     def _not_searched(self) -> list[str]:
-        """Damaged pieces set aside: nobody can say whose they are."""
+        """Damaged pieces set aside, whose nobody can say they are, and archives, which are the person's own."""
         aside = self._data / "quarantine"
-        return sorted(str(path.relative_to(self._data)) for path in aside.rglob("*") if path.is_file())
+        pieces = sorted(str(path.relative_to(self._data)) for path in aside.rglob("*") if path.is_file())
+        return [*pieces, *([str(self._archive)] if self._archive is not None else [])]
 
     def _note(self, request: Request, found: Found, receipt: dict[str, Any]) -> None:
         """The audit line names the subject by a keyed hash: it proves the erasure and gives nothing back."""
