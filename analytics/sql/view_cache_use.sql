@@ -23,8 +23,7 @@ pairs AS (
         coalesce(p.cache_read_tokens, 0) + coalesce(p.cache_write_tokens, 0) + coalesce(p.cache_write_1h_tokens, 0)
             + coalesce(c.cache_read_tokens, 0) + coalesce(c.cache_write_tokens, 0)
             + coalesce(c.cache_write_1h_tokens, 0) > 0 AS cache_used,
-        coalesce(list_sum(list_transform(range(1, least(len(i.ids), len(b.ids)) + 1),
-            lambda k: (i.ids[k] = b.ids[k])::INTEGER)), 0)::INTEGER AS common
+        len(list_intersect(i.ids, b.ids))::INTEGER AS common  -- an id is a place: what both hold is where both begin
     FROM calls AS c
     JOIN calls AS p ON p.tenant = c.tenant AND p.trace_id = c.continues_trace_id AND p.span_id = c.continues_span_id
     JOIN inputs AS i
