@@ -140,10 +140,17 @@ def _text(part: Part) -> Part | None:
     return None
 
 
+def _holds_texts(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return bool(items) and all(
+        isinstance(v, dict) and isinstance(v.get("text") or v.get("content"), str) for v in items
+    )
+
+
 def _reasoning(part: Part) -> Part | None:
     for key in ("content", "thinking", "text", "reasoning", "reasoning_content", "summary"):
         value = opened(part.get(key))
-        if value in (None, "", [], {}) and isinstance(part.get(key), str):
+        if isinstance(part.get(key), str) and not _holds_texts(value):
             value = part[key]  # not JSON after all
         if isinstance(value, list):
             value = "\n".join(_text_of(item) if isinstance(item, dict) else str(item) for item in value)

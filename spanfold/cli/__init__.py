@@ -37,6 +37,7 @@ VERBS = {
     "demo": "spanfold.cli.demo:demo",
     "dialects": "spanfold.cli.dialects:dialects",
     "stats": "spanfold.cli.read:stats",
+    "waste": "spanfold.cli.waste:waste",
     "tail": "spanfold.cli.read:tail",
     "show": "spanfold.cli.read:show",
     "explain-span": "spanfold.cli.explain:explain_span",

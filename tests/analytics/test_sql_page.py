@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.analytics.test_queries import NAMES
 from tests.analytics.test_views import CONTRACT, full_lake, snapshot
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
@@ -20,6 +21,12 @@ def test_every_column_is_documented(tmp_path: Path) -> None:
         for view, text in sections.items():
             columns = {name for name, *_ in connection.sql(f"DESCRIBE {view}").fetchall()}
             assert columns <= set(re.findall(r"\w+", text)), view
+
+
+def test_every_statement_is_listed() -> None:
+    """The page lists the shipped statements, each once, and none that is not there."""
+    (section,) = re.findall(r"^## Statements\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == NAMES
 
 
 @pytest.mark.parametrize("recipe", re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL))

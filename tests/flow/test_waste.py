@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from spanfold.cli import cli
 from tests.flow.sending import SECOND, Product, product, span, traces
 
 START = int(dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC).timestamp()) * SECOND
@@ -232,3 +234,28 @@ def test_loops_and_retries_in_money(house: Product) -> None:
         (f"{202:x}", 2, "retry", None, 2, 3, pytest.approx(0, abs=1e-12)),
         (f"{202:x}", 3, "repeat", None, 3, 4, pytest.approx(0.005, abs=1e-12)),
     ]
+
+
+# ---- the same figures for everybody ----------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_the_verb_has_the_figures_of_the_views(house: Product) -> None:
+    """`spanfold waste` gives the sums of the three views, by tool and by thread."""
+    command = ["waste", "--data", str(house.data), "--days", "20000"]
+    said_of = {
+        by: json.loads(CliRunner().invoke(cli, [*command, "--by", by, "--json"]).stdout) for by in ("tool", "thread")
+    }
+    totals = said_of["tool"]["totals"]
+    ((resent, missed),) = house.query(
+        """SELECT (SELECT sum(cost) FROM message_costs WHERE resent), (SELECT sum(missed_cost) FROM cache_use)"""
+    )
+    assert totals["resent_cost"] == pytest.approx(resent, abs=1e-12)
+    assert totals["missed_cost"] == pytest.approx(missed, abs=1e-12)
+    assert (totals["loop_cost"], totals["loops"]) == (pytest.approx(0.0125, abs=1e-12), 2)
+    assert (totals["retry_cost"], totals["retries"]) == (pytest.approx(0.00625, abs=1e-12), 3)
+    by_tool = {row["key"]: row["cost"] for row in said_of["tool"]["resent"]}
+    assert by_tool["search"] == pytest.approx((500 + 250 + 536 * 1.25 + 464 * 2.5) * M, abs=1e-12)
+    assert [sum(row["cost"] for row in said_of[by]["resent"]) for by in said_of] == [pytest.approx(resent)] * 2
+    causes = {row["cause"]: row["calls"] for row in said_of["tool"]["cache"]}
+    assert (causes["clock in system text"], causes["not kept"]) == (1, 4)
+    assert [row["kind"] for row in said_of["tool"]["repeats"]] == ["loop", "repeat", "retry"]
+    assert "edit in the middle" in CliRunner().invoke(cli, command).stdout

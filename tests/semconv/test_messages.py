@@ -280,3 +280,17 @@ def test_cut_json_is_read_up_to_the_cut(value: Json, at: int) -> None:
     found, trouble = read_json(whole[:at])
     assert trouble in ("", "loose_json", "cut_json", "bad_json", "python_repr")
     json.dumps(found)
+
+
+@pytest.mark.parametrize("thought", ["{a}", "[1] first, [2] then", '{"a": 1}', '["a", "b"]', '"quoted"', "{'x': 1}"])
+def test_a_thought_that_looks_like_json_stays_as_it_was(thought: str) -> None:
+    """Reasoning is words: only objects that hold texts are opened."""
+    sent = [{"role": "assistant", "parts": [{"type": "reasoning", "content": thought}]}]
+    assert parse_messages(json.dumps(sent))[0] == sent
+
+
+def test_thoughts_in_objects_are_opened() -> None:
+    """Summaries that a sender wrote as JSON are its texts."""
+    texts = json.dumps([{"type": "summary_text", "text": "one"}, {"type": "summary_text", "text": "two"}])
+    sent = [{"role": "assistant", "parts": [{"type": "reasoning", "content": texts}]}]
+    assert parse_messages(json.dumps(sent))[0][0]["parts"] == [{"type": "reasoning", "content": "one\ntwo"}]
