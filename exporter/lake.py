@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
+import math
 import os
 import time
 import uuid
@@ -222,7 +223,7 @@ class Lake:
     def forget_removed(self) -> int:
         """Deletes removed files at once, readers of older manifests or not. Gives how many."""
         count = len(self.manifest.removed)
-        self._grace_seconds = 0.0
+        self._grace_seconds = -math.inf  # whatever the clocks say
         try:
             self.commit([])
         finally:

@@ -24,7 +24,7 @@ from spanfold.errors import SpanfoldError
 from spanfold.exporter.durable import write_durably
 from spanfold.exporter.erasure import Erased, check, erase, find
 from spanfold.exporter.erasure_subject import Found, Subject
-from spanfold.exporter.errors import ExporterError, LakeLocked
+from spanfold.exporter.errors import ExporterError, FileDamaged, LakeLocked
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.redact import pseudonym
 from spanfold.settings import Settings
@@ -105,11 +105,14 @@ def erase_if_asked(folding: Folding, settings: Settings) -> None:
     write_durably(path, json.dumps(asked | {"token": token, "tries": tries + 1}).encode())
     if tries >= _TRIES:
         receipt: dict[str, Any] = {
-            "error": f"the fold process ended {tries} times during this erasure: nobody tries on"
+            "error": f"this erasure was begun {tries} times and not finished: see `spanfold status`, then ask again"
         }
     else:
         try:
             receipt = Eraser(folding, settings).erase(Request(**asked))
+        except FileDamaged as error:  # without that file it can be done
+            folding.quarantine([error.path])
+            return
         except (SpanfoldError, OSError, CollectorError, ExporterError) as error:
             receipt = {"error": str(error) or type(error).__name__}
     write_durably(settings.data / "run" / "erased", json.dumps(receipt | {"token": token}).encode())
@@ -127,7 +130,7 @@ class Eraser:
     def erase(self, request: Request) -> dict[str, Any]:
         """The receipt: what was found, taken away, kept because others share it, and what could not be looked into."""
         began = time.monotonic()
-        self._fold_everything()
+        self._fold_everything(replayable=request.dry_run)
         found = find(self._folding.lake, self._subject(request))
         erased = erase(self._folding.lake, self._keyring, self._mode, found, dry_run=request.dry_run)
         receipt = _receipt(request, found, erased)
@@ -144,15 +147,15 @@ class Eraser:
             names.add(pseudonym(self._keyring.hash_key(request.tenant, "identifier"), request.id))
         return Subject(request.kind, request.tenant, frozenset(names))
 
-    def _fold_everything(self) -> None:
-        """Folds what was accepted up to now, and makes sure that no manifest would read it again."""
+    def _fold_everything(self, *, replayable: bool) -> None:
+        """Folds what was accepted up to now; unless it is to stay `replayable`, no manifest reads it again."""
         until = durable_end(self._data / "journal")
         while self._folding.step(flush=True) or self._folding.position < until:
             if self._folding.position >= until:
                 break
         self._folding.settle()
         lake = self._folding.lake
-        for _ in range(2):  # the manifest before the newest stands in for it when it is damaged
+        for _ in range(0 if replayable else 2):  # the manifest before the newest stands in for it when it is damaged
             lake.commit([], journal=lake.manifest.journal)
 
     # ---- outside the lake ------------------------------------------------------------------------------------------

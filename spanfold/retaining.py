@@ -16,7 +16,7 @@ import orjson
 
 from spanfold.exporter.durable import sync_dirs, write_durably
 from spanfold.exporter.erasure import Erased, repack_without
-from spanfold.exporter.errors import FileDamaged
+from spanfold.exporter.errors import ExporterError, FileDamaged
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.lake import read_table
 from spanfold.exporter.retention import DayExpiry, believed_today, expired, expiry_of, is_too_much
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from spanfold.folding import Folding
 
 _DAYS_A_LOOK = 20  # whose columns are read to see what of them goes
+_ASK = ": if that is right, `spanfold retain --all` does it"
 _BESIDE = ("facts", "suppressed", "links", "rollup")  # tables of a day that hold no words
 
 
@@ -40,6 +41,7 @@ class Retention:
         self._tiers = [*read_tiers(settings.retention_rules), Tier("*", "*", settings.content_days, None)]
         limits = [n for tier in self._tiers for n in (tier.words, tier.everything) if n is not None]
         self._limits = limits
+        self._failed: set[dt.date] = set()
         self._noted = settings.data / "run" / "retained.json"
         # day -> (manifest version at which nothing of it was left to go, how many limits it was past then)
         self._done: dict[str, tuple[int, int]] = self._read_done()
@@ -57,7 +59,9 @@ class Retention:
         if today is None or (not self._limits and self._settings.retention_days is None):
             return
         held = [self._drop_days(today, confirmed=confirmed), self._thin_days(today, confirmed=confirmed)]
-        self._folding.retention_held = "; ".join(text for text in held if text) or None
+        told = "; ".join(text for text in held if text)
+        if told or not self._failed:
+            self._folding.retention_held = told or None
 
     # ---- whole days ------------------------------------------------------------------------------------------------
     def _drop_days(self, today: dt.date, *, confirmed: bool) -> str | None:
@@ -68,7 +72,8 @@ class Retention:
         gone = expired(lake.manifest, keep, today)
         days = {f.date for f in gone}
         if is_too_much(days, lake.manifest) and not confirmed:
-            return f"retention_days = {keep} would drop {len(days)} of {len(lake.manifest.dates('spans'))} days at once"
+            stored = len(lake.manifest.dates("spans"))
+            return f"retention_days = {keep} would drop {len(days)} of {stored} days at once{_ASK}"
         if gone:
             self._folding.settle()
             lake.commit([], removed=[f.path for f in gone], counters={"expired_files": len(gone)})
@@ -88,9 +93,19 @@ class Retention:
                 else:
                     going[day] = expiry
         if is_too_much([str(day) for day in going], self._folding.lake.manifest) and not confirmed:
-            return f"content_days and retention_rules would thin {len(going)} days or more at once"
-        for day in list(going) if confirmed else list(going)[:1]:
-            self._thin(day, going[day], today)
+            return f"content_days and retention_rules would thin {len(going)} days or more at once{_ASK}"
+        problems = [self._try(day, going[day], today) for day in (list(going) if confirmed else list(going)[:1])]
+        return "; ".join(problem for problem in problems if problem) or None
+
+    def _try(self, day: dt.date, expiry: DayExpiry, today: dt.date) -> str | None:
+        """Thins a day; what forbids it is told, and it is tried again when the process starts anew."""
+        try:
+            self._thin(day, expiry, today)
+        except FileDamaged as error:
+            self._folding.quarantine([error.path])
+        except (ExporterError, OSError) as error:
+            self._failed.add(day)
+            return f"the words of {day} cannot go: {error}"
         return None
 
     def _due(self, today: dt.date) -> list[dt.date]:
@@ -99,7 +114,8 @@ class Retention:
         for file in self._folding.lake.manifest.files:
             newest[file.date] = max(newest.get(file.date, 0), file.created)
         days = [(dt.date.fromisoformat(day), created) for day, created in sorted(newest.items())]
-        return [day for day, created in days if day.year > 1970 and self._is_due(day, created, today)]
+        believable = [(day, created) for day, created in days if day.year > 1970]
+        return [day for day, created in believable if day not in self._failed and self._is_due(day, created, today)]
 
     def _is_due(self, day: dt.date, created: int, today: dt.date) -> bool:
         passed = self._passed(day, today)

@@ -93,7 +93,7 @@ def _errors(collector: dict[str, Any], folder: dict[str, Any], up: dict[str, Any
     if refused := folder.get("rules", {}).get("refused"):
         errors["redaction"] = {"count": 1, "last": f"{refused}; the rules before stay in force"}
     if held := folder.get("retention_held"):
-        errors["retention"] = {"count": 1, "last": f"{held}: `spanfold retain --all` does it, if that is right"}
+        errors["retention"] = {"count": 1, "last": held}
     if folder.get("dead_letters"):
         errors["fold"] = {"count": folder["dead_letters"], "last": "records set aside; spanfold dead list"}
     for name, child in (up.get("children") or {}).items():

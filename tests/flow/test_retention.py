@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from spanfold.exporter.lake import read_table
 from spanfold.exporter.retention_tiers import Tier, expires, read_tiers
 from spanfold.retaining import Retention
 from tests.flow.planting import LONG, PREFIX
@@ -104,10 +107,8 @@ def test_a_wrong_clock_drops_nothing_unasked(tmp_path: Path) -> None:
         later.look()
         p.folding.publish()
         assert days(p) == [1] * 17
-        assert p.folding.retention_held == (
-            "retention_days = 30 would drop 16 of 17 days at once; content_days and retention_rules would thin 16 days "
-            "or more at once"
-        )
+        assert str(p.folding.retention_held).split(": if")[0] == "retention_days = 30 would drop 16 of 17 days at once"
+        assert "would thin 16 days or more at once" in str(p.folding.retention_held)
         later.work(confirmed=True)
         p.folding.publish()
         assert days(p) == [1]
@@ -131,3 +132,28 @@ def test_the_first_rule_that_fits_decides() -> None:
     for text in ("acme=7", "acme/x", "acme/x=a", "a/b=-1", "/b=1"):
         with pytest.raises(ValueError, match="is no rule such as"):
             read_tiers(text)
+
+
+@pytest.mark.slow
+def test_a_damaged_block_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    """Words that do not open keep their day as it is: said in the status, the other days go on."""
+    with product(tmp_path / "data") as p:
+        p.send(a_call(1, 40, "short", "old"), a_call(3, 41, "short", "old"), a_call(2, 0, "short", "new"))
+        p.send(a_call(4, 40, "long", "keep"))
+        p.fold()
+        lake = p.folding.lake
+        (file,) = lake.manifest.files_of("content", "2025-10-11")
+        rows = read_table(lake.data, file)
+        torn = pa.array([ct[:-1] + bytes([ct[-1] ^ 1]) for ct in rows["ct"].to_pylist()], pa.binary())
+        rows = rows.set_column(rows.schema.get_field_index("ct"), "ct", torn)
+        lake.commit([lake.write("content", dt.date(2025, 10, 11), rows)], removed=[file.path])
+        keep = retention(p, retention_rules="*/short=30")
+        for _ in range(3):
+            keep.look()
+            p.folding.publish()
+        assert "the words of 2025-10-11 cannot go: content block" in str(p.folding.retention_held)
+        assert p.query("SELECT date::VARCHAR FROM messages ORDER BY 1") == [
+            ("2025-10-11",),
+            ("2025-10-11",),
+            ("2025-11-20",),
+        ]
