@@ -162,7 +162,8 @@ def sidebar(name: str) -> None:
         house = backend()
         if house.gate is not None:
             st.text(house.caller.name)
-            st.html('<a href="/logout" target="_self">Sign out</a>')
+            with st.container(key="sign-out"):
+                st.html('<a href="/logout" target="_self">Sign out</a>')
 
 
 def finished(started: float) -> None:

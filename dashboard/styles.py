@@ -15,7 +15,9 @@ _CSS = """
 [data-testid=stColumn]:has(> * .st-key-trace-spans-side) { align-self: flex-start; position: sticky; top: 1rem; }
 [data-testid=stSidebarUserContent] { padding-top: 0.5rem; }
 [class*=st-key-keys-], .st-key-end { position: absolute; width: 0; height: 0; overflow: hidden; }
-[data-testid=stCaptionContainer] p { color: color-mix(in srgb, currentColor 78%, transparent); }
+[data-testid=stMain] [data-testid=stCaptionContainer] p { color: inherit; opacity: 1; }
+.st-key-sign-out a, .st-key-refused a { color: inherit; }
+.st-key-no-trace, .st-key-no-conversation, .st-key-refused { margin-top: 1.5rem; }
 [data-testid=stHeading] h1 { padding: 0; } [data-testid=stHeading] h2 { padding: 0.4rem 0 0; }
 .st-key-freshness p { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .st-key-filter-bar [data-testid=stPopoverButton] { min-height: 2.35rem; }

@@ -130,7 +130,7 @@ def _chart(chosen: filter_bar.Selection, by: str, money: Money) -> None:
         series,
         "cost",
         "Cost" if money.currency == "USD" else f"Cost, {money.currency}",
-        format="$,.2~f" if money.currency == "USD" else ",.2~f",
+        format="$,.6~r" if money.currency == "USD" else ",.6~r",
         deploys=answers.rows("deploys", filters),
         step=step,
         key="cost-series",

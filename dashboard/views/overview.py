@@ -15,7 +15,7 @@ from spanfold.dashboard.components.parts import component
 Row = dict[str, Any]
 HOURLY_UP_TO = dt.timedelta(hours=49)
 MEASURES = {
-    "Cost": ("cost", "$,.2~f"),
+    "Cost": ("cost", "$,.6~r"),
     "Calls": ("calls", ",.0f"),
     "Input tokens": ("input_tokens", ".2~s"),
     "Errors": ("errors", ",.0f"),

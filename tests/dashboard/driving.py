@@ -133,7 +133,8 @@ LOW_CONTRAST = """() => {
   const look = (root) => root.querySelectorAll('*').forEach((n) => {
     if (n.shadowRoot) look(n.shadowRoot);
     const own = [...n.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim());
-    if (!own || root === document || n.disabled || !n.getClientRects().length) return;
+    const ours = root !== document || n.closest('[data-testid=stCaptionContainer], .st-key-sign-out');
+    if (!own || !ours || n.disabled || !n.getClientRects().length) return;
     const under = ground(n), over = rgba(getComputedStyle(n).color, under);
     const [a, b] = [light(under), light(over)].sort((x, y) => y - x), ratio = (a + .05) / (b + .05);
     if (ratio < 4.5) faults.add(`${n.className || n.tagName} ${n.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
