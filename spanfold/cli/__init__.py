@@ -125,7 +125,9 @@ def main() -> None:
 
 
 def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    from spanfold.cli.output import clean
+
+    text = " ".join(clean(error).split())  # an error may quote what was typed, or sent
     if isinstance(error, SpanfoldError) or type(error).__module__.startswith("spanfold."):
         return text or (type(error).__doc__ or type(error).__name__)
     if isinstance(error, ImportError):
