@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from spanfold.errors import HostRefused, SettingInvalid, SpanfoldError
 from spanfold.reading import operating_user
 from spanfold.settings import Settings, is_loopback
-from spanfold.state.access import ANY_TENANT, AccessRefused, Caller, Policy, local_caller
+from spanfold.state.access import ADMIN, ANY_TENANT, CONTENT, SQL, AccessRefused, Caller, Policy, local_caller
 from spanfold.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 REMEMBERED_SECONDS = 2.0
 _MOST_REMEMBERED = 10_000
+_SAID = {CONTENT: "read content", SQL: "run SQL", ADMIN: "administer"}  # others read as they are
 
 
 class Forbidden(SpanfoldError, AccessRefused):
@@ -81,7 +82,9 @@ class Access:
         asked = caller.tenants if caller.tenants is not None else _all_tenants(reader())
         allowed = frozenset(tenant for tenant in asked if self.allows(caller, action, tenant, resource))
         if not allowed:
-            raise Forbidden(f"{caller.name} may not {action} here: ask who administers Spanfold for the role")
+            raise Forbidden(
+                f"{caller.name} may not {_SAID.get(action, action)} here: ask who administers Spanfold for the role"
+            )
         return allowed
 
     def _lookup(self, secret: str, kind: str) -> Caller | None:

@@ -166,7 +166,9 @@ def test_sql_has_no_way_around(client: TestClient, headers: dict[str, dict[str, 
 def test_sql_needs_its_role(client: TestClient, headers: dict[str, dict[str, str]]) -> None:
     """[13] Readers and reviewers run no SQL, and export no calls."""
     for name in ("reader", "reviewer"):
-        assert sql(client, headers[name], "SELECT 1")[0] == 403
+        assert sql(client, headers[name], "SELECT 1") == (
+            403, f'{{"error":"{name} may not run SQL here: ask who administers Spanfold for the role"}}'
+        )  # fmt: skip
         assert client.get("/api/v1/calls", headers=headers[name]).status_code == 403
     assert client.get("/api/v1/calls", headers=headers["exporter"]).status_code == 200
 
