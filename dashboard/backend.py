@@ -37,6 +37,19 @@ class SessionGate(Protocol):
         """What the policy says."""
 
 
+class RuleKeeper(Protocol):
+    """Redaction rules, checked by what runs them (the roof's business). Raises StateError for what is refused."""
+
+    def listed(self, state: StateStore) -> list[dict[str, Any]]:
+        """name, enabled, origin (built in | changed | own), pattern, detector, replacement; in order of priority."""
+
+    def add(self, state: StateStore, name: str, pattern: str, detector: str | None, replacement: str, who: str) -> None:
+        """Adds a rule or replaces the one of this name."""
+
+    def switch(self, state: StateStore, name: str, *, enabled: bool, who: str) -> None:
+        """Switches a rule on or off."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """The read surface, the control plane, and what a person who has sent nothing yet needs to know."""
@@ -49,6 +62,7 @@ class Backend:
     status: Callable[[], Mapping[str, Any]]  # what `spanfold status --json` says
     now: Callable[[], dt.datetime] = field(default=utc_now)
     dialects: Callable[[], Dialects] = field(default=lambda: DIALECTS)  # the tables in force
+    rules: RuleKeeper | None = None  # None: rules are not edited here
     gate: SessionGate | None = None  # None: nobody signs in
     caller: Caller = field(default_factory=lambda: local_caller("local"))
     tenants: frozenset[str] | None = None  # that are seen here; None = all

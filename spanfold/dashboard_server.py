@@ -98,6 +98,7 @@ def open_backend(settings: Settings, house: House | None = None) -> Backend:
     from spanfold.exporter.errors import KeyMissing
     from spanfold.exporter.keys import Keyring
     from spanfold.reading import comment_sealer
+    from spanfold.redacting import Keeper
     from spanfold.semconv.dialect_files import load_dialects
     from spanfold.state.store import StateStore
     from spanfold.status import gather
@@ -119,6 +120,7 @@ def open_backend(settings: Settings, house: House | None = None) -> Backend:
         listening=partial(_listening, settings),
         status=partial(gather, settings.data),
         dialects=lambda: load_dialects(settings.dialects_folder).dialects,
+        rules=Keeper(),
     )
 
 

@@ -7,17 +7,20 @@ import dataclasses
 import datetime as dt
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from spanfold.collector.lock import is_held
 from spanfold.errors import SpanfoldError
+from spanfold.exporter.errors import RuleInvalid
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.manifest import read_current
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN, Rule
 from spanfold.exporter.rule_trial import RuleTrial, Trial
+from spanfold.state.errors import Invalid
 from spanfold.state.rules import RuleRow
 from spanfold.state.store import StateStore
 from spanfold.status import read_run_file
@@ -124,3 +127,26 @@ def trial_rows(found: Trial) -> list[dict[str, Any]]:
          "hits": found.hits[day, service, place]}
         for day, service, place in order
     ]  # fmt: skip
+
+
+class Keeper:
+    """The rules for a screen: what is refused is an error of the control plane, with the same sentence."""
+
+    def listed(self, state: StateStore) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(rule) | {"origin": origin} for rule, origin in listed(state)]
+
+    def add(self, state: StateStore, name: str, pattern: str, detector: str | None, replacement: str, who: str) -> None:
+        with _refusals():
+            put(state, Rule(name, pattern, detector, replacement), who=who)
+
+    def switch(self, state: StateStore, name: str, *, enabled: bool, who: str) -> None:
+        with _refusals():
+            switch(state, name, enabled=enabled, who=who)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except (SpanfoldError, RuleInvalid) as error:
+        raise Invalid(str(error)) from error

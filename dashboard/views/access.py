@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import filter_bar, formatting, grids, states
+from spanfold.dashboard import filter_bar, formatting, grids, rule_list, states
 from spanfold.dashboard.backend import Backend, administration
 from spanfold.dashboard.components.parts import component
 from spanfold.state.access import ROLES
@@ -19,7 +19,7 @@ from spanfold.state.users import User
 Row = dict[str, Any]
 LINES = 200  # of the audit log
 ALL = "all tenants"
-TABS = ("Users", "Tokens and sessions", "Sender keys", "Audit log")
+TABS = ("Users", "Tokens and sessions", "Sender keys", "Redaction", "Audit log")
 
 
 def page() -> None:
@@ -31,8 +31,10 @@ def page() -> None:
             "Sign-in is switched on with auth = \"login\" in spanfold.toml."
         )  # fmt: skip
     zone = filter_bar.zone()
+    if problem := st.session_state.pop("access-problem", None):
+        component("notice")(data={"tone": "bad", "text": problem}, key="access-notice")
     tabs = st.tabs(list(TABS), key="access-tab", on_change="rerun")
-    for tab, draw in zip(tabs, (_users, _tokens, _keys, _audit), strict=True):
+    for tab, draw in zip(tabs, (_users, _tokens, _keys, _redaction, _audit), strict=True):
         if tab.open:
             with tab:
                 draw(house, zone)
@@ -46,8 +48,6 @@ def _users(house: Backend, zone: str) -> None:
         if found:
             with st.popover("Change user", icon=":material/manage_accounts:", key="change-user"):
                 _change_form(found)
-    if problem := st.session_state.pop("access-problem", None):
-        component("notice")(data={"tone": "bad", "text": problem}, key="access-notice")
     if not found:
         st.text("No users yet.")
         return
@@ -191,6 +191,10 @@ def _keys(house: Backend, zone: str) -> None:
         grids.Column("Id", lambda r: r["id"], kind="mono"),
     )
     grids.draw("sender-keys", columns, rows, row_id=lambda r: r["id"], sortable=True)
+
+
+def _redaction(house: Backend, zone: str) -> None:
+    rule_list.draw(house, _act)
 
 
 def _audit(house: Backend, zone: str) -> None:

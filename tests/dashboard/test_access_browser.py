@@ -237,6 +237,32 @@ def test_administration(address: str, data: Path) -> None:
         assert state.audit.changes("users", limit=1)[0].who == "chief"
 
 
+def test_redaction_rules_on_screen(address: str, data: Path) -> None:
+    """An administrator adds a rule; one that RE2 cannot run is refused with its reason; the change is in the audit log
+    under the name of who signed in."""
+    with browsing() as context:
+        page = context.new_page()
+        sign_in(page, address, "chief", "/access")
+        act(page, lambda: page.get_by_role("tab", name="Redaction").click())
+        expect(page.get_by_text("A baseline: patterns find")).to_be_visible()
+        for pattern in (r"(?<=id )\d", r"\bEMP-\d{5}\b"):
+            page.get_by_role("button", name="Add rule").click()
+            form = page.get_by_test_id("stForm")
+            form.get_by_label("Rule name").fill("employee")
+            form.get_by_label("Pattern (RE2)").fill(pattern)
+            form.get_by_label("Becomes").fill("[EMPLOYEE]")
+            act(page, lambda form=form: form.get_by_role("button", name="Add").click())
+            if "?<=" in pattern:
+                expect(page.get_by_text("no look-around")).to_be_visible()
+                visit(page, f"{address}/access")
+                act(page, lambda: page.get_by_role("tab", name="Redaction").click())
+        expect(page.get_by_text("[EMPLOYEE]").first).to_be_visible()
+    with StateStore.open(data) as state:
+        assert [(rule.name, rule.enabled) for rule in state.rules.all()] == [("employee", True)]
+        assert [line.who for line in state.audit.changes("rules")] == ["chief"]
+        state.rules.remove("employee", who="test")
+
+
 def test_hostile_words_stay_words(me: Page, address: str, canary: http.server.ThreadingHTTPServer) -> None:
     """[34, 35] Names, models, users, messages and errors that try to be markup, script or links are shown as text: no
     request leaves the page, nothing runs, nothing becomes an element."""
