@@ -84,7 +84,11 @@ def lake_view(table: str, groups: Mapping[Lacking, Sequence[str]]) -> str:
     return f"CREATE OR REPLACE VIEW lake.{table} AS {select(table, groups)}"
 
 
-_END_TIME = "make_timestamp(epoch_us(s.start_time) + (s.duration_ns + coalesce(s.start_nanos, 0)) // 1000)"
+_LONGEST_NS = 2**63 - 1000  # so that the nanoseconds of a start still fit beside it
+_END_TIME = (
+    "make_timestamp(epoch_us(s.start_time) + "
+    f"(least(s.duration_ns, {_LONGEST_NS}) + coalesce(s.start_nanos, 0)) // 1000)"
+)
 
 _SAME_RATE = """r.rate_id = c.rate_id AND r.provider IS NOT DISTINCT FROM c.provider
         AND r.request_model IS NOT DISTINCT FROM c.request_model

@@ -238,10 +238,10 @@ class Folder:
             item["stated"] = False  # only leading messages: there were no instructions
         if lead:
             item["messages"] = lead
-        return self._intern(item, repaired=False)
+        return self._intern(item)
 
-    def _intern(self, message: dict[str, Any], *, repaired: bool = True) -> Words:
-        raw = messages.canonical(message) if repaired else orjson.dumps(message, option=orjson.OPT_SORT_KEYS)
+    def _intern(self, message: dict[str, Any]) -> Words:
+        raw = messages.canonical(message)
         key = xxhash.xxh3_128_intdigest(raw)
         words = self._words.get(key)
         if words is None:

@@ -126,8 +126,10 @@ class Filler:
             self._note_lost(source.key, len(rows))
             return rows, numbers
         rows, doubles = self.attributes.numbers(source.key)
-        good = np.isfinite(doubles)
-        return rows[good], doubles[good] * source.scale
+        with np.errstate(over="ignore"):
+            scaled = doubles * source.scale
+        good = np.isfinite(scaled)
+        return rows[good], scaled[good]
 
     def _numbers_inside(self, source: Source, kind: Any) -> tuple[Rows, NDArray[Any]]:
         rows, index, values = self._reached(source)

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+MAX_DEPTH = 150  # orjson reads 1,024 levels but writes only 254
 MAX_REPR = 1 << 20  # longer Python reprs stay text: literal_eval needs about 100 times their length in memory
 _OPENERS = {"{": "}", "[": "]"}
 
@@ -133,14 +134,18 @@ def _closed(text: str) -> Any:
     return json.loads(text[:keep] + "".join(reversed(keep_stack)), strict=False)
 
 
-def clean(value: Any) -> Any:
-    """The same value as JSON can hold it: no lone surrogates, no NaN, no sets or tuples, integers of 64 bits."""
+def clean(value: Any, room: int = MAX_DEPTH) -> Any:
+    """The same value as JSON can hold it: no lone surrogates, no NaN, no sets or tuples, integers of 64 bits. What lies
+    deeper than `room` levels becomes its own JSON text: readers go down to it and no further."""
+    if room == 0 and isinstance(value, dict | list):
+        return clean(_written(value))
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {clean(key if isinstance(key, str) else str(key)): clean(item) for key, item in value.items()}
+        below = room - 1
+        return {clean(key if isinstance(key, str) else str(key)): clean(item, below) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [clean(item) for item in value]
+        return [clean(item, room - 1) for item in value]
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else None
     if isinstance(value, bool) or value is None:
@@ -150,3 +155,25 @@ def clean(value: Any) -> Any:
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else str(value)
     return str(value)
+
+
+def _written(value: Any) -> str:
+    """The JSON text of lists and maps of any depth."""
+    out: list[str] = []
+    waiting: list[tuple[Any, bool]] = [(value, False)]  # (value, is it text already)
+    while waiting:
+        one, is_text = waiting.pop()
+        if is_text:
+            out.append(one)
+            continue
+        if not isinstance(one, dict | list):
+            out.append(json.dumps(one))
+            continue
+        pairs = one.items() if isinstance(one, dict) else [("", item) for item in one]
+        pieces: list[tuple[Any, bool]] = [("{" if isinstance(one, dict) else "[", True)]
+        for number, (key, item) in enumerate(pairs):
+            name = f"{json.dumps(str(key))}:" if isinstance(one, dict) else ""
+            pieces += [(f"{',' if number else ''}{name}", True), (item, False)]
+        pieces.append(("}" if isinstance(one, dict) else "]", True))
+        waiting += reversed(pieces)
+    return "".join(out)

@@ -46,7 +46,7 @@ def canonical(message: Message) -> bytes:
     """The bytes that a content id hashes: keys in a stable order, no space."""
     try:
         return orjson.dumps(message, option=orjson.OPT_SORT_KEYS)
-    except (TypeError, ValueError):  # integers over 64 bits, lone surrogates
+    except (TypeError, ValueError):  # integers over 64 bits, lone surrogates, deeper than orjson writes
         return orjson.dumps(clean(message), option=orjson.OPT_SORT_KEYS)
 
 
@@ -267,7 +267,8 @@ def finish_reasons(value: Any) -> list[str]:
     value = opened(value)
     if isinstance(value, dict):
         value = value.get("choices") or value.get("candidates") or value.get("generations") or [value]
-        value = [entry[0] if isinstance(entry, list) and entry else entry for entry in opened(value) or []]
+        value = opened(value)
+        value = [e[0] if isinstance(e, list) and e else e for e in value] if isinstance(value, list) else []
     for item in value if isinstance(value, list) else []:
         for holder in (item, item.get("generation_info"), item.get("meta")) if isinstance(item, dict) else ():
             stated = _reason_of(holder) if isinstance(holder, dict) else None

@@ -77,6 +77,22 @@ def log_request(**record: Any) -> bytes:
     return json.dumps({"resourceLogs": [{"resource": resource, "scopeLogs": [scope]}]}).encode()
 
 
+def endless() -> Span:
+    """Span 11/1: as long as may be, from a start that is not a whole microsecond."""
+    made = chat(11, 1, start=NOON + 808)
+    made.end_time_unix_nano = NOON + 808 + 2**63 - 1
+    return made
+
+
+def nested_words() -> list[Span]:
+    """Of trace 10: messages nested as deep as a JSON reader goes, and deeper than a writer does."""
+    head, tail = '[{"role":"user","parts":[{"type":"x","value":', "}]}]"
+    return [
+        chat(10, number, gen_ai__input__messages=head + '{"a":[' * levels + "1" + "]}" * levels + tail)
+        for number, levels in enumerate((60, 150, 480), 1)
+    ]
+
+
 def odd_times() -> list[Span]:
     """Of trace 4: end before start, no times, far in the future."""
     made = [chat(4, number) for number in (1, 2, 3)]
@@ -164,6 +180,7 @@ def send_everything(collector: Collector) -> None:
         for body in (
             traces([chat(3, 2, 1)]), traces([chat(3, 3, 2)], service="other"), traces([chat(3, 1)], service="third"),
             traces(odd_times()), *hostile(), traces([strange()]), traces([many()]), traces(odd_usage()),
+            traces([endless()]), traces(nested_words()),
             version("first", 1000), version("second", 2000),
         ):  # fmt: skip
             assert export(body, timeout=20) == b""
@@ -314,6 +331,24 @@ def test_what_senders_dropped_is_said(published: duckdb.DuckDBPyConnection) -> N
     ).fetchall()
     span_id = "eee19b7ec3c1b174"
     assert told == [("dropped_attributes_count", 1, span_id), ("resource or scope", 1, span_id)]
+
+
+def test_the_longest_duration_breaks_no_view(published: duckdb.DuckDBPyConnection) -> None:
+    """64, [26]: a span of 292 years is a row like others: every view can be read."""
+    found = published.execute("SELECT duration_ms FROM calls WHERE trace_id = ?", [f"{11:032x}"]).fetchone()
+    assert found == ((2**63 - 1) / 1e6,)
+    views = published.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal AND schema_name = 'main'")
+    for (view,) in views.fetchall():
+        published.execute(f'SELECT * FROM "{view}"').fetchall()
+
+
+def test_messages_nested_deeply_are_kept(data: Path) -> None:
+    """39, [22]: what a JSON writer cannot nest is kept as text within the message, word by word; no record is set aside
+    for it."""
+    spans = show(data, f"{10:032x}")["span_documents"]
+    levels = [json.dumps(span["gen_ai.input.messages"]).count("a") for span in spans]
+    assert [count - levels[0] for count in levels] == [0, 90, 420]
+    assert not (data / "dead-letters").exists()
 
 
 def test_the_first_version_wins(published: duckdb.DuckDBPyConnection) -> None:

@@ -294,3 +294,24 @@ def test_thoughts_in_objects_are_opened() -> None:
     texts = json.dumps([{"type": "summary_text", "text": "one"}, {"type": "summary_text", "text": "two"}])
     sent = [{"role": "assistant", "parts": [{"type": "reasoning", "content": texts}]}]
     assert parse_messages(json.dumps(sent))[0][0]["parts"] == [{"type": "reasoning", "content": "one\ntwo"}]
+
+
+@pytest.mark.parametrize("levels", [60, 149, 150, 151, 200, 400])
+def test_what_lies_too_deep_becomes_its_text(levels: int) -> None:
+    """Below 150 levels a value is its own JSON text: nothing of it is lost, and it can be written."""
+    value = json.loads('{"a":["é",' * levels + "1" + "]}" * levels)
+    kept = json.loads(canonical({"role": "user", "parts": [value]}))["parts"][0]
+    for level in range(levels):
+        if isinstance(kept, str):
+            assert json.loads(kept) == json.loads('{"a":["é",' * (levels - level) + "1" + "]}" * (levels - level))
+            return
+        kept = kept["a"][1]
+        if isinstance(kept, str):
+            kept = json.loads(kept)
+    assert kept == 1
+
+
+@pytest.mark.parametrize("choices", [True, 7, "true", None, {"a": 1}, [None], [[]]])
+def test_no_reasons_in_what_holds_none(choices: Any) -> None:
+    """Whatever stands where answers should, it is no error and no finish reason."""
+    assert messages.finish_reasons({"choices": choices}) == []
