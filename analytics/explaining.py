@@ -9,6 +9,7 @@ from spanfold.exporter.errors import KeyMissing
 from spanfold.semconv.detection import DIALECTS as DIALECTS
 from spanfold.semconv.detection import Dialects as Dialects
 from spanfold.semconv.explain import explain
+from spanfold.semconv.explain import read_keys as read_keys
 
 
 def explain_span(

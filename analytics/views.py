@@ -22,7 +22,7 @@ STEPS = (
 PUBLIC = (
     "spans", "calls", "messages", "span_messages", "call_messages", "rollup_hourly", "rollup_daily", "traces",
     "conversations", "logs", "metrics", "suppressed", "prices", "exchange_rates", "call_costs", "unpriced",
-    "redactions", "data_quality",
+    "redactions", "data_quality", "attributes_seen",
 )  # fmt: skip
 WASTE = ("lake_held", "view_message_costs", "view_cache_use", "view_repeats")  # read the public views
 

@@ -189,6 +189,21 @@ def matches(pattern: str, key: str) -> bool:
     return re.fullmatch(re.escape(pattern).replace(r"\*", r"[^.]+"), key) is not None
 
 
+def read_keys(dialects: Dialects) -> list[str]:
+    """Regular expressions over `dialect key`: which attributes rules read, on spans of which dialect (keys of a guarded
+    table on its own spans only)."""
+    found: dict[str, set[str]] = {}
+    for table in dialects.tables:
+        where = re.escape(table.name) if table.guarded else r"\S+"
+        found.setdefault(where, set()).update(_expression(key) for key in keys_of(table) if key[:1] != "@")
+    return sorted(f"{where} (?:{'|'.join(sorted(keys))})" for where, keys in found.items() if keys)
+
+
+def _expression(pattern: str) -> str:
+    head = pattern.removesuffix(".*")
+    return re.escape(head).replace(r"\*", r"[^.]+") + (r"\..*" if head != pattern else "")
+
+
 def _rules(dialects: Dialects) -> dict[int, str]:
     """Identity of a source -> its row: dialect, column, place in the list."""
     return {

@@ -216,7 +216,7 @@ class Filler:
         if got < len(at):
             rows, _ = self.attributes.integers(key)
             lost = np.setdiff1d(self.attributes.rows[at], rows)
-            self.trouble += [("not_a_number", key, int(row)) for row in lost[:1]]
+            self.trouble += [("not_a_number", key, int(row)) for row in lost]
 
 
 _INPUT = ("input_tokens", "uncached_input_tokens")

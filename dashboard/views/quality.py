@@ -7,7 +7,9 @@ from typing import Any
 
 import streamlit as st
 
+from spanfold.analytics.explaining import read_keys
 from spanfold.dashboard import answers, filter_bar, formatting, grids, shell, states
+from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component
 
 Row = dict[str, Any]
@@ -59,6 +61,7 @@ def page() -> None:
         _redactions(chosen)
     with right:
         _parts(status)
+    _coverage(chosen)
 
 
 def _tiles(chosen: filter_bar.Selection, status: Any) -> None:
@@ -169,6 +172,34 @@ def _redactions(chosen: filter_bar.Selection) -> None:
     grids.draw(
         "redactions", columns, rows, row_id=lambda r: f"{r['rule']}{r['service_name']}{r['place']}", sortable=True
     )
+
+
+def _coverage(chosen: filter_bar.Selection) -> None:
+    """Reads the attributes of every span of the range: on demand."""
+    st.header("Attributes and rules", anchor=False)
+    if not st.toggle("Show what no rule reads, by emitter and version", key="coverage-shown"):
+        return
+    mapped = read_keys(backend().dialects())
+    rows = answers.rows("attribute_coverage", chosen.filters, mapped=mapped, limit=MOST)
+    columns = (
+        grids.Column("Attribute", lambda r: r["key"]),
+        grids.Column("Read", lambda r: _read_by(r)),
+        grids.Column("Spans", lambda r: grids.cell(formatting.count(r["spans"]), v=r["spans"]), align="right"),
+        grids.Column("Dialect", lambda r: r["dialect"]),
+        grids.Column("Emitter", lambda r: grids.cell(r["scope_name"], sub=r["scope_version"])),
+        grids.Column("Example", _example),
+    )
+    done = grids.draw(
+        "coverage", columns, rows, row_id=lambda r: f"{r['key']}{r['dialect']}{r['scope_name']}{r['scope_version']}",
+        sortable=True,
+    )  # fmt: skip
+    if done.gone:
+        trace_id, _, span_id = str(done.gone).partition("/")
+        shell.go("trace_detail", trace=trace_id, **({"span": span_id} if span_id else {}))
+
+
+def _read_by(row: Row) -> Row:
+    return grids.cell("by a rule", pill="good") if row["mapped"] else grids.cell("no rule", pill="warn")
 
 
 def _parts(status: Any) -> None:

@@ -51,6 +51,32 @@ def list_(settings: Settings, as_json: bool) -> None:
 
 
 @dialects.command()
+@with_settings()
+@click.option("--days", default=7, show_default=True, help="How many days back.")
+@click.option("--limit", default=1000, show_default=True, help="At most so many lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def coverage(settings: Settings, days: int, limit: int, as_json: bool) -> None:
+    """Attributes seen by emitter and version, and whether a rule reads them; those that none reads first."""
+    import datetime as dt
+
+    from spanfold.analytics.filters import Filters
+    from spanfold.cli.output import print_json, print_table
+    from spanfold.reading import open_reader
+    from spanfold.semconv.dialect_files import load_dialects
+    from spanfold.semconv.explain import read_keys
+
+    mapped = read_keys(load_dialects(settings.dialects_folder).dialects)
+    now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    recent = Filters(start=now - dt.timedelta(days=days), end=now)
+    rows = open_reader(settings.data).rows("attribute_coverage", recent, mapped=mapped, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    names = ("mapped", "key", "spans", "dialect", "scope_name", "scope_version", "example_span_id")
+    print_table(names, [[row[name] for name in names] for row in rows])
+
+
+@dialects.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def check(file: Path) -> None:
     """Say whether a dialect file can be used; if not, which line is wrong."""

@@ -48,6 +48,7 @@ ARGUMENTS: dict[str, Any] = {
     "models": ["gpt-5"], "ids": [b"\1" * 16], "session": None,
     "trace_ids": [f"{3:032x}"], "first_day": DAY, "last_day": DAY,
     "after_received": None, "since": DAY, "where": "true", "limit": 7,
+    "mapped": [r"\S+ gen_ai\..*"],
 }  # fmt: skip
 
 

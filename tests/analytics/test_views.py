@@ -64,8 +64,18 @@ CONTRACT = {  # view -> the columns that design.md section 3 promises, in any or
         diverged_position diverged_id expected_id""",
     "repeats": "date tenant trace_id span_id kind tool_name nth other_trace_id other_span_id cost",
     "data_quality": "date tenant service_name scope_name kind detail count first_seen",
+    "attributes_seen": "date tenant service_name dialect scope_name scope_version key spans example_trace_id",
 }
-EMPTY = {"deploys", "anomalies", "reviews", "review_events", "exchange_rates", "cache_use", "repeats"}  # in a full lake
+EMPTY = {
+    "deploys",
+    "anomalies",
+    "reviews",
+    "review_events",
+    "exchange_rates",
+    "cache_use",
+    "repeats",
+    "attributes_seen",
+}
 BOOK = PriceBook.load()
 OLD_DUCKDB = os.environ.get("SPANFOLD_DUCKDB_1_4")  # a Python that has duckdb 1.4
 

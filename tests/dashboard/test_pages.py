@@ -317,6 +317,15 @@ def test_quality_names_orphans_and_unpriced(house: Backend) -> None:
     assert found["Parent not received"] == "2"
 
 
+def test_quality_shows_which_attributes_no_rule_reads(house: Backend) -> None:
+    """On demand, by emitter and version: attributes that no rule reads first."""
+    app = open_page("quality", range="6h")
+    app.toggle(key="coverage-shown").set_value(True).run()
+    read = [shown(cell) for cell in cells(app, "Attribute", "Read")]
+    assert read == sorted(read, reverse=True)
+    assert "gen_ai.request.model" in [shown(cell) for cell in cells(app, "Attribute", "Attribute")]
+
+
 @pytest.mark.parametrize("page", [*LISTS, *DETAILS])
 def test_words_are_never_markup(house: Backend, page: str) -> None:
     """Nothing that a span says reaches an element that reads Markdown or HTML."""
