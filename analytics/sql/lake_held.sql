@@ -20,6 +20,6 @@ places AS (
     FROM ends
     WHERE system_id IS NOT NULL
 )
-SELECT h.*, m.content_id, m.match_id, m.role, m.tool_name, m.chars
+SELECT h.*, m.content_id, m.match_id, m.role, m.tool_name, m.tool_key, m.chars
 FROM places AS h
 JOIN main.messages AS m USING (date, tenant, message_id)

@@ -1,8 +1,8 @@
 -- Calls whose money bought nothing new, each once: `retry` = it failed and the same request was sent again in its trace;
--- `repeat` = it succeeded and was sent again all the same; `loop` = it asked the same tool with the same arguments as an
--- earlier call of its conversation (`nth` time). The same request = same asked model, tools, system text and messages.
--- `other_trace_id` and `other_span_id`: the attempt that followed; for a loop the call that asked first. Cost is NULL where
--- it is unknown, as of many failed calls.
+-- `repeat` = it succeeded and was sent again all the same; `loop` = it asked a tool with the same arguments for the `nth`
+-- time since the last question of a person: the messages that it was given hold the earlier ones. The same request = same
+-- asked model, tools, system text and messages. `other_trace_id` and `other_span_id`: the attempt that followed; for a loop
+-- the call that it continues. Cost is NULL where it is unknown, as of many failed calls.
 CREATE VIEW repeats AS
 WITH requests AS (
     SELECT *, row_number() OVER attempt AS nth, lead(span_id) OVER attempt AS next_span_id
@@ -14,12 +14,19 @@ WITH requests AS (
     )
 ),
 asked AS (
-    SELECT c.* EXCLUDE (nth, tool_name), m.tool_name, row_number() OVER loop AS nth,
-        first_value(c.trace_id) OVER loop AS first_trace_id, first_value(c.span_id) OVER loop AS first_span_id
+    SELECT c.date, c.tenant, c.trace_id, c.span_id, m.tool_name,
+        list(h.position) FILTER (h.tool_key = m.tool_key) AS asked_at,
+        coalesce(max(h.position) FILTER (h.role = 'user' AND h.tool_name IS NULL), -1) AS question_at
     FROM requests AS c
     JOIN messages AS m ON m.date = c.date AND m.tenant = c.tenant AND m.message_id = c.output_head
+    JOIN lake.held AS h ON h.date = c.date AND h.tenant = c.tenant AND h.trace_id = c.trace_id AND h.span_id = c.span_id
     WHERE c.next_span_id IS NULL AND m.tool_key IS NOT NULL
-    WINDOW loop AS (PARTITION BY c.tenant, c.conversation, m.tool_key ORDER BY c.start_time, c.span_id)
+    GROUP BY ALL
+),
+loops AS (
+    SELECT date, tenant, trace_id, span_id, tool_name AS asked_tool,
+        len(list_filter(asked_at, lambda place: place > question_at)) + 1 AS times
+    FROM asked
 )
 SELECT date, tenant, trace_id, span_id, start_time, service_name, environment, project, key_label, provider, model,
     prompt_name, prompt_fingerprint, thread_id, conversation,
@@ -29,7 +36,8 @@ FROM requests
 WHERE next_span_id IS NOT NULL
 UNION ALL
 SELECT date, tenant, trace_id, span_id, start_time, service_name, environment, project, key_label, provider, model,
-    prompt_name, prompt_fingerprint, thread_id, conversation, 'loop', tool_name, nth, first_trace_id, first_span_id,
-    error_type, input_tokens, output_tokens, cost
-FROM asked
-WHERE nth > 1
+    prompt_name, prompt_fingerprint, thread_id, conversation, 'loop', asked_tool, times, continues_trace_id,
+    continues_span_id, error_type, input_tokens, output_tokens, cost
+FROM requests
+JOIN loops USING (date, tenant, trace_id, span_id)
+WHERE times > 1

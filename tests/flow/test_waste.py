@@ -203,13 +203,17 @@ def test_the_exact_message_where_the_inputs_part(house: Product) -> None:
 
 # ---- loops and retries ------------------------------------------------------------------------------------------
 def repeating() -> list[Span]:
-    """Trace 201: an agent asks the same thing three times. Trace 202: a request that fails twice, then goes through,
-    and is sent once more."""
+    """Trace 201: an agent asks the same thing three times, and once more for a new question. Trace 202: a request that
+    fails twice, then goes through, and is sent once more. Trace 204: the beginning of 201 over again."""
     history, spans = [said("user", 40, "L")], []
     for turn in range(4):
         ask = asks(f"call-{turn}", "weather" if turn < 3 else "tides", tool="lookup")
         spans.append(call(201, turn + 1, history, ask, tokens=1000 * (turn + 1), at=10 * turn))
         history = [*history, ask, answers(f"call-{turn}", 30)]
+    asked = [*history, said("assistant", 30), said("user", 30, "N")]
+    spans.append(call(201, 5, asked, asks("call-5", "weather", tool="lookup"), tokens=5000, at=50))
+    again = asks("call-6", "weather", tool="lookup")
+    spans.append(call(204, 1, history[:1], again, tokens=1000, at=60, session__id="L"))
     same, done = [said("user", 40, "R")], said("assistant", 40, "D")
     failed: dict[str, Any] = {"error__type": "timeout"}
     spans += [
@@ -221,15 +225,15 @@ def repeating() -> list[Span]:
 
 
 def test_loops_and_retries_in_money(house: Product) -> None:
-    """Asking the same again costs those calls; what is sent again costs every attempt but the last; equal requests of
-    different traces are none."""
+    """Asking the same again for one question costs those calls; what is sent again costs every attempt but the last;
+    equal requests of different traces are none."""
     rows = house.query(
         """SELECT trace_id[-2:], span_id[-1:]::INT, kind, tool_name, nth, other_span_id[-1:]::INT, cost
         FROM repeats ORDER BY ALL"""
     )
     assert rows == [
         (f"{201:x}", 2, "loop", "lookup", 2, 1, pytest.approx(0.005, abs=1e-12)),
-        (f"{201:x}", 3, "loop", "lookup", 3, 1, pytest.approx(0.0075, abs=1e-12)),
+        (f"{201:x}", 3, "loop", "lookup", 3, 2, pytest.approx(0.0075, abs=1e-12)),
         (f"{202:x}", 1, "retry", None, 1, 2, pytest.approx(0.00125, abs=1e-12)),
         (f"{202:x}", 2, "retry", None, 2, 3, pytest.approx(0, abs=1e-12)),
         (f"{202:x}", 3, "repeat", None, 3, 4, pytest.approx(0.005, abs=1e-12)),
