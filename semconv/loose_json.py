@@ -9,6 +9,7 @@ import ast
 import base64
 import json
 import re
+import warnings
 from typing import Any
 
 import orjson
@@ -73,10 +74,12 @@ def _python_repr(text: str) -> Any:
     if len(text) > MAX_REPR or not _REPR.match(text):
         raise ValueError("not a repr")
     plain = _ENUM.sub(r"\1", text.strip())
-    try:
-        return _literal(ast.parse(plain, mode="eval").body)
-    except SyntaxError:
-        return _literal(ast.parse(_OPAQUE.sub("=None", plain), mode="eval").body)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a sender's escapes; the text of such a warning would be its words
+        try:
+            return _literal(ast.parse(plain, mode="eval").body)
+        except SyntaxError:
+            return _literal(ast.parse(_OPAQUE.sub("=None", plain), mode="eval").body)
 
 
 def _literal(node: ast.expr) -> Any:
