@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.analytics.test_queries import NAMES
+from tests.analytics.test_queries import NAMES, text_of
 from tests.analytics.test_views import CONTRACT, full_lake, snapshot
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
@@ -26,7 +26,15 @@ def test_every_column_is_documented(tmp_path: Path) -> None:
 def test_every_statement_is_listed() -> None:
     """The page lists the shipped statements, each once, and none that is not there."""
     (section,) = re.findall(r"^## Statements\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == NAMES
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    missing = [f"| `{name}` | {_first_sentence(text_of(name))} |" for name in NAMES if name not in listed]
+    assert not missing, "add these rows to docs/sql.md:\n" + "\n".join(missing)
+    assert listed == NAMES
+
+
+def _first_sentence(text: str) -> str:
+    head = " ".join(line[2:].strip() for line in text.splitlines() if line.startswith("--"))
+    return re.split(r"(?<=[.])\s+(?=[A-Z`$])", head)[0].rstrip(".").replace("|", "/")
 
 
 @pytest.mark.parametrize("recipe", re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL))
