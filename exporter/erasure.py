@@ -208,7 +208,7 @@ class Checked:
     mentions: dict[str, int] = field(default_factory=dict)  # table -> rows of others whose texts name the subject
 
 
-def check(lake: Lake, keyring: Keyring, found: Found, days: Iterable[str]) -> Checked:
+def check(lake: Lake, found: Found, days: Iterable[str]) -> Checked:
     """Reads every file again: no row of the subject has anything left to take away, and in the days packed anew every
     byte of every block is of a row that stays."""
     out = Checked()

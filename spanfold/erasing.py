@@ -11,6 +11,7 @@ import contextlib
 import json
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,15 +102,20 @@ def erase_if_asked(folding: Folding, settings: Settings) -> None:
     asked = _read(path)
     if not asked:
         return
-    token, tries = asked.pop("token"), asked.pop("tries")
-    write_durably(path, json.dumps(asked | {"token": token, "tries": tries + 1}).encode())
+    token, tries, begun = asked.pop("token"), asked.pop("tries"), asked.pop("begun", {})
+    state = asked | {"token": token, "tries": tries + 1}
+
+    def keep(told: dict[str, Any]) -> None:
+        write_durably(path, json.dumps(state | {"begun": told}).encode())
+
+    keep(begun)
     if tries >= _TRIES:
         receipt: dict[str, Any] = {
             "error": f"this erasure was begun {tries} times and not finished: see `spanfold status`, then ask again"
         }
     else:
         try:
-            receipt = Eraser(folding, settings).erase(Request(**asked))
+            receipt = Eraser(folding, settings).erase(Request(**asked), begun, keep)
         except FileDamaged as error:  # without that file it can be done
             folding.quarantine([error.path])
             return
@@ -127,17 +133,26 @@ class Eraser:
         self._mode = settings.content if settings.content != "none" else "encrypted"
         self._keyring = Keyring.open(settings.data)
 
-    def erase(self, request: Request) -> dict[str, Any]:
-        """The receipt: what was found, taken away, kept because others share it, and what could not be looked into."""
+    def erase(
+        self,
+        request: Request,
+        begun: Mapping[str, Any] | None = None,
+        keep: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """The receipt: what was found, taken away, kept because others share it, and what could not be looked into.
+        `begun`: what a process told that ended in the middle; `keep` is given that before the lake is changed."""
         began = time.monotonic()
         self._fold_everything(replayable=request.dry_run)
         found = find(self._folding.lake, self._subject(request))
         erased = erase(self._folding.lake, self._keyring, self._mode, found, dry_run=request.dry_run)
         receipt = _receipt(request, found, erased)
         copies = self._erase_copies(request, found, erased)
+        receipt |= copies | dict(begun or {})
         if not request.dry_run:
-            receipt |= self._commit(found, erased)
-        receipt |= copies | {"not_searched": self._not_searched()}
+            if keep is not None:
+                keep(receipt)
+            receipt |= self._commit(found, erased, receipt["days_packed_anew"])
+        receipt |= {"not_searched": self._not_searched()}
         self._note(request, found, receipt)
         return receipt | {"seconds": round(time.monotonic() - began, 3)}
 
@@ -188,7 +203,7 @@ class Eraser:
         return dropped
 
     # ---- the lake ----------------------------------------------------------------------------------------------------
-    def _commit(self, found: Found, erased: Erased) -> dict[str, Any]:
+    def _commit(self, found: Found, erased: Erased, days: list[str]) -> dict[str, Any]:
         lake = self._folding.lake
         if erased.removed:
             lake.commit(erased.added, removed=erased.removed, counters={"erasures": 1})
@@ -197,7 +212,7 @@ class Eraser:
         files = lake.forget_removed()
         self._folding.publish(again=True)
         snapshots = self._drop_snapshots()
-        checked = check(lake, self._keyring, found, erased.days)
+        checked = check(lake, found, days)
         verified = {
             "files": checked.files, "bytes": checked.bytes, "files_with_something_left": checked.left,
             "blocks_with_unreferenced_bytes": checked.unreferenced, "rows_of_others_that_name_it": checked.mentions,

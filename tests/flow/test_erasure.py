@@ -22,6 +22,7 @@ from tests.flow.planting import LONG, PREFIX, event
 from tests.flow.running import printed_json, up
 from tests.flow.searching import Search
 from tests.flow.sending import NOON, Product, any_value, chat, logs, product, span, traces
+from tests.flow.test_kills import plugin
 
 ALICE, BOB, SESSION, BOBS = (f"{PREFIX}{name}" for name in ("useralice", "userbob", "sessiona", "sessionb"))
 TRACE = "0" * 31 + "1"
@@ -281,3 +282,36 @@ def test_erasing_while_everything_runs(tmp_path: Path) -> None:
     assert word("nobodysaid") in shown
     raw = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert ALICE.encode() not in raw
+
+
+FALTERING = """
+import sys
+if "fold" in sys.orig_argv:
+    import os
+    from pathlib import Path
+    from spanfold.exporter import lake
+    real = lake.Lake.forget_removed
+    def forget_removed(self):
+        mark = self.data / "run" / "faltered"
+        if not mark.exists():
+            mark.touch()
+            os._exit(9)
+        return real(self)
+    lake.Lake.forget_removed = forget_removed
+"""
+
+
+@pytest.mark.slow
+def test_an_erasure_survives_the_end_of_its_process(tmp_path: Path) -> None:
+    """The fold process ends after the lake was changed and before the old files went: the next one finishes, and the
+    receipt tells what the first one had found."""
+    with up(tmp_path, PYTHONPATH=plugin(tmp_path, FALTERING), SPANFOLD_CONTENT="plain") as running:
+        running.send(traces(of_alice()))
+        running.send(traces(of_bob()))
+        receipt = printed_json(running.spanfold("erase", "--user", ALICE, "--json"))
+        assert (running.data / "run" / "faltered").exists()
+        assert (receipt["rows"]["spans"], receipt["messages_erased"], receipt["journal_records_emptied"]) == (4, 2, 1)
+        assert receipt["verified"]["blocks_with_unreferenced_bytes"] == []
+    assert found_in(everywhere().tree(running.data)) == {
+        "system", "shared", "common", "bobsaid", "bobheard", "nobodysaid", "nobodyheard", "userbob", "sessionb",
+    }  # fmt: skip
