@@ -157,3 +157,13 @@ def test_a_damaged_block_is_told_and_ends_nothing(tmp_path: Path) -> None:
             ("2025-10-11",),
             ("2025-11-20",),
         ]
+
+
+def test_nothing_said_is_kept_when_that_is_chosen(tmp_path: Path) -> None:
+    """`content = "none"`: calls and tokens are there, no word is, neither clear nor in a block."""
+    with product(tmp_path / "data", content="none") as p:
+        p.send(a_call(1, 0, "short", "shared", "new"))
+        p.fold()
+        assert p.query("SELECT calls, input_tokens FROM rollup_daily") == [(1, 100)]
+        assert p.folding.lake.manifest.files_of("content") == []
+        assert words(p) == set()
