@@ -212,6 +212,7 @@ def test_a_session_and_a_trace_are_forgotten_alone(filled: Product) -> None:
     }  # a log of no trace, and a point, name the user
 
 
+@pytest.mark.slow
 def test_what_somebody_else_is_named_for_stays(tmp_path: Path) -> None:
     """A trace of two users: the span that names the other one keeps its words; a tenant does not reach another."""
     with product(tmp_path / "data", content="plain") as p:

@@ -159,6 +159,7 @@ def test_a_damaged_block_is_told_and_ends_nothing(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_nothing_said_is_kept_when_that_is_chosen(tmp_path: Path) -> None:
     """`content = "none"`: calls and tokens are there, no word is, neither clear nor in a block."""
     with product(tmp_path / "data", content="none") as p:

@@ -101,6 +101,7 @@ def stored(tmp_path: Path) -> Product:
     return p
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_by_day_service_and_place(stored: Product) -> None:
     """Stored messages once each, private parts and clear columns; examples show the marker in place of what was found;
     nothing is changed."""
