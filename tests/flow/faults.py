@@ -164,6 +164,7 @@ class Parts:
         self.environ = os.environ | {"SPANFOLD_DATA": str(data)} | dict(environ or {})
         self.grpc_port, self.http_port = free_ports(2)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.cuts = 0  # of the power; an answer that comes after one was never heard
         self.slowest_start = 0.0  # seconds from the start of `collect` to its first OK
 
     def start(self, *, wait: bool = True) -> None:
@@ -229,11 +230,14 @@ class Parts:
             connection.close()
 
     def post(self, body: bytes, content_type: str = PROTOBUF) -> tuple[int, http.client.HTTPMessage, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        connection, cuts = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10), self.cuts
         try:
             connection.request("POST", "/v1/traces", body, {"content-type": content_type})
             answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
+            heard = answer.status, answer.headers, answer.read()
+            if cuts != self.cuts:
+                raise ConnectionResetError
+            return heard
         finally:
             connection.close()
 
@@ -270,7 +274,8 @@ class Disk:
         subprocess.run(["mount", "-o", "loop", str(self._image), str(self.directory)], check=True, capture_output=True)
 
     def cut(self, running: Parts) -> None:
-        """Nothing reaches the disk from now on; the processes are killed, the power comes back."""
+        """Nothing reaches the disk from now on, nor any sender; the processes are killed, the power comes back."""
+        running.cuts += 1
         descriptor = os.open(self.directory, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, _SHUTDOWN, _NO_LOG_FLUSH)

@@ -22,12 +22,17 @@ KILL_CYCLES = int(os.environ.get("KILL_CYCLES", "12"))
 CUT_CYCLES = int(os.environ.get("CUT_CYCLES", "12"))
 
 
+def moment(rng: random.Random) -> float:
+    """Seconds to wait: often while processes still start, sometimes long enough for commits and merges."""
+    return rng.uniform(0.1, 1.2) if rng.random() < 0.7 else rng.uniform(2.0, 4.0)
+
+
 def kill_loop(running: Parts, cycles: int, seed: int) -> Verdict:
     """SIGKILL to either process or both at random moments, while three clients send and retry."""
     rng = random.Random(seed)
     with load(running, senders=3, spans=20, pause=0.1) as ledger:
         for _ in range(cycles):
-            time.sleep(rng.uniform(0.1, 1.2))
+            time.sleep(moment(rng))
             running.kill(*rng.choice([("collect",), ("fold",), ("collect", "fold")]))
             running.start()
     running.flush()
@@ -40,7 +45,7 @@ def cut_loop(tmp_path: Path, cycles: int, seed: int) -> tuple[Verdict, Parts]:
     with disk(tmp_path) as power, parts(tmp_path, None, power.directory / "data") as running:
         with load(running, senders=3, spans=20, pause=0.1) as ledger:
             for _ in range(cycles):
-                time.sleep(rng.uniform(0.1, 1.5))
+                time.sleep(moment(rng))
                 power.cut(running)
                 running.start()
         running.flush()
@@ -68,6 +73,22 @@ def test_power_cuts_at_random_moments(tmp_path: Path) -> None:
     print(f"{CUT_CYCLES} power cuts: {verdict}, accepting again after {running.slowest_start:.1f} s at most")
     assert verdict.is_good, verdict
     assert verdict.acknowledged > 100
+
+
+def test_power_cuts_while_a_backlog_is_folded(tmp_path: Path) -> None:
+    """F28: the power fails again and again before the journal is folded; then all of it is there once."""
+    with disk(tmp_path) as power, parts(tmp_path, None, power.directory / "data") as running:
+        running.kill("fold")
+        with load(running, senders=2, spans=20, pause=0.0) as ledger:
+            wait_for(lambda: len(ledger.acknowledged) >= 2_000, 60, "a backlog")
+        for seconds in (0.0, 1.0, 1.7, 2.4, 3.1):
+            power.cut(running)
+            running.start(wait=False)
+            time.sleep(seconds)
+        running.flush()
+        verdict = judge(running.data, ledger.acknowledged)
+        running.stop()
+    assert verdict.is_good, verdict
 
 
 # ---- the harness itself ----------------------------------------------------------------------------------------------

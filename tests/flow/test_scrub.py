@@ -17,7 +17,9 @@ from spanfold.exporter.errors import FileDamaged
 from spanfold.exporter.manifest import read_current
 from spanfold.scrub import scrub
 from spanfold.state.store import StateStore
-from tests.flow.sending import chat, product, traces
+from tests.flow.ledger import load
+from tests.flow.running import up
+from tests.flow.sending import NOON, SECOND, chat, product, traces
 
 SUMS = "SELECT count(*), sum(input_tokens) FROM calls"
 
@@ -125,3 +127,26 @@ def test_nothing_damaged_is_exported(data: Path, table: str, content: bool) -> N
     assert refused.stdout == ""
     scrubbed(data)
     assert CliRunner().invoke(cli, command).exit_code == 0
+
+
+@pytest.mark.slow
+def test_scrub_while_everything_runs(tmp_path: Path) -> None:
+    """F12: nothing is wrong under load; a flipped byte is found, set aside by the running folder, and the numbers are
+    right again without it."""
+    with up(tmp_path) as running:
+        with load(running, spans=10, pause=0.05):
+            for _ in range(3):
+                assert running.spanfold("scrub").returncode == 0
+        running.send(traces([chat(1 << 40, n, start=NOON + 86_400 * SECOND) for n in range(1, 11)]))
+        running.flush()
+        (path,) = read_current(running.data).files_of("spans", "2025-11-21")
+        flip(running.data / path.path, 500)
+        done = running.spanfold("scrub", "--json", check=False)
+        assert (done.returncode, done.stderr) == (
+            1, "spanfold: damaged: 1; docs/durability.md says what to do about each part\n",
+        )  # fmt: skip
+        assert [one["path"] for one in json.loads(done.stdout)["damaged"]] == [path.path]
+        (count,) = json.loads(
+            running.spanfold("sql", "--json", "SELECT count(*) AS n FROM calls WHERE date = DATE '2025-11-21'").stdout
+        )
+        assert count["n"] == 0
