@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from spanfold.exporter.compact import merged_rows
 from spanfold.exporter.erasure_subject import IDENTIFIERS, NAMED_BY, Found, Subject, naming_rows, others_in
 from spanfold.exporter.keys import Keyring
-from spanfold.exporter.lake import Lake, read_table
+from spanfold.exporter.lake import Lake, read_rows
 from spanfold.exporter.manifest import FileEntry
 from spanfold.exporter.repack import PRIVATE, REPACKED, Repacker
 from spanfold.semconv.schema import TABLES
@@ -73,7 +73,7 @@ def find(lake: Lake, subject: Subject) -> Found:
 def _columns(lake: Lake, table: str) -> Iterable[tuple[FileEntry, pa.Table]]:
     names = ["tenant", "trace_id", "span_id", *(n for n in IDENTIFIERS if n in TABLES[table].names)]
     for file in lake.manifest.files_of(table):
-        yield file, read_table(lake.data, file, names)
+        yield file, read_rows(lake.data, file, names)
 
 
 def _identifiers(rows: pa.Table) -> set[str]:
@@ -101,7 +101,7 @@ def erase(lake: Lake, keyring: Keyring, mode: str, found: Found, *, dry_run: boo
         for file in lake.manifest.files_of(table):
             if table not in _OTHERS and dt.date.fromisoformat(file.date) in days:
                 continue
-            rows = read_table(lake.data, file).cast(TABLES[table])
+            rows = read_rows(lake.data, file)
             clean = found.scrubbed(table, rows)
             if clean is not rows:
                 out.rows[table] += 0 if table in _WORDS else _differing(rows, clean)
@@ -117,7 +117,7 @@ def _days_with_words(lake: Lake, found: Found, out: Erased) -> list[dt.date]:
     for table in _WORDS:
         wanted = [n for n in ("tenant", "trace_id", "span_id", *IDENTIFIERS, "exemplars") if n in TABLES[table].names]
         for file in lake.manifest.files_of(table):
-            rows = read_table(lake.data, file, wanted)
+            rows = read_rows(lake.data, file, wanted)
             mine = pc.sum(found.rows_of(table, rows)).as_py() or 0
             out.rows[table] += mine
             if mine:
@@ -218,7 +218,7 @@ def check(lake: Lake, found: Found, days: Iterable[str]) -> Checked:
         out.files, out.bytes = out.files + 1, out.bytes + file.bytes
         if file.table in ("content", "quality", "redactions"):
             continue
-        rows = read_table(lake.data, file).cast(TABLES[file.table])
+        rows = read_rows(lake.data, file)
         if file.table in ("messages", "contexts"):
             if file.table == "contexts" and pc.any(found.rows_of("contexts", rows)).as_py():
                 out.left.append(file.path)
@@ -229,7 +229,7 @@ def check(lake: Lake, found: Found, days: Iterable[str]) -> Checked:
         _note_mentions(file.table, rows, found, out)
     for file in lake.manifest.files_of("content"):
         if file.date in packed:
-            blocks = read_table(lake.data, file, ["block_id", "raw_length"])
+            blocks = read_rows(lake.data, file, ["block_id", "raw_length"])
             for block, size in zip(blocks["block_id"].to_pylist(), blocks["raw_length"].to_pylist(), strict=True):
                 if sum(used.get(block, {}).values()) != size:
                     out.unreferenced.append(block.hex())

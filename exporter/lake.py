@@ -297,13 +297,14 @@ def read_table(data: Path, entry: FileEntry, columns: list[str] | None = None, *
     return pq.ParquetFile(pa.BufferReader(raw)).read(columns)
 
 
-def read_rows(data: Path, entry: FileEntry) -> pa.Table:
-    """The rows of one file in today's columns; one that the file lacks is NULL. Raises FileDamaged."""
-    rows, schema = read_table(data, entry), TABLES[entry.table]
-    columns = [
-        rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in schema
+def read_rows(data: Path, entry: FileEntry, columns: list[str] | None = None) -> pa.Table:
+    """The rows of one file in these columns of today (None = all); what the file lacks is NULL. Raises FileDamaged."""
+    rows, schema = read_table(data, entry, columns), TABLES[entry.table]
+    fields = list(schema) if columns is None else [schema.field(name) for name in columns]
+    found = [
+        rows[f.name].cast(f.type) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in fields
     ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_arrays(found, schema=pa.schema(fields))
 
 
 def _write_parquet(target: Path, table: str, rows: pa.Table, level: int) -> tuple[int, str]:

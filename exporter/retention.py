@@ -15,7 +15,7 @@ from itertools import pairwise
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spanfold.exporter.lake import Lake, read_table
+from spanfold.exporter.lake import Lake, read_rows
 from spanfold.exporter.manifest import FileEntry, Manifest
 from spanfold.exporter.retention_tiers import Tier, expires
 from spanfold.semconv.schema import TABLES
@@ -112,7 +112,7 @@ def expiry_of(lake: Lake, day: dt.date, tiers: Sequence[Tier], today: dt.date) -
 
 def _read(lake: Lake, table: str, day: dt.date) -> list[pa.Table]:
     names = [n for n in ("tenant", "project", "trace_id", "span_id", *_PRIVATE) if n in TABLES[table].names]
-    return [read_table(lake.data, file, names) for file in lake.manifest.files_of(table, day.isoformat())]
+    return [read_rows(lake.data, file, names) for file in lake.manifest.files_of(table, day.isoformat())]
 
 
 def _owners(rows: pa.Table) -> set[Owner]:

@@ -20,12 +20,11 @@ from spanfold.exporter.blocks import open_block
 from spanfold.exporter.compact import merged_rows
 from spanfold.exporter.errors import BlockDamaged
 from spanfold.exporter.keys import Keyring
-from spanfold.exporter.lake import read_table
+from spanfold.exporter.lake import read_rows
 from spanfold.exporter.manifest import Manifest
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import Rule
 from spanfold.exporter.repack import PRIVATE
-from spanfold.semconv.schema import TABLES
 
 _CLEAR = ("name", "attributes", "attributes_typed", "events", "links", "resource", "tags", "description")
 _AROUND = 24  # characters shown on either side of a marker
@@ -168,7 +167,7 @@ class RuleTrial:
 
     def _read(self, table: str, day: str) -> Iterator[pa.Table]:
         for file in self._manifest.files_of(table, day):
-            yield read_table(self._data, file).cast(TABLES[table])
+            yield read_rows(self._data, file)
 
 
 def _tuples(rows: pa.Table, names: Sequence[str]) -> list[tuple[Any, ...]]:

@@ -18,10 +18,9 @@ from spanfold.exporter.durable import sync_dirs, write_durably
 from spanfold.exporter.erasure import Erased, repack_without
 from spanfold.exporter.errors import ExporterError, FileDamaged
 from spanfold.exporter.keys import Keyring
-from spanfold.exporter.lake import read_table
+from spanfold.exporter.lake import read_rows
 from spanfold.exporter.retention import DayExpiry, believed_today, expired, expiry_of, is_too_much
 from spanfold.exporter.retention_tiers import Tier, read_tiers
-from spanfold.semconv.schema import TABLES
 from spanfold.settings import Settings
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class Retention:
         repack_without(lake, Keyring.open(self._settings.data), self._mode, day, expiry, out)
         for table in _BESIDE:
             for file in lake.manifest.files_of(table, day.isoformat()):
-                rows = read_table(lake.data, file).cast(TABLES[table])
+                rows = read_rows(lake.data, file)
                 left = expiry.scrubbed(table, rows)
                 if left is not rows:
                     out.removed.append(file.path)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from spanfold.erasing import Eraser, Request
 from spanfold.exporter.manifest import read_current, write_current
 from spanfold.fold_process import compact_all, fold_to_end
 from spanfold.reading import open_reader
@@ -92,3 +93,19 @@ def test_an_older_trace_goes_on(older: Path) -> None:
         ]  # fmt: skip
         assert p.query("SELECT span_id[-1:], reason FROM suppressed") == [("1", "container")]
         assert p.query("SELECT spans FROM meta.snapshot") == p.query("SELECT count(*) FROM spans") == [(9,)]
+
+
+def test_a_trace_in_old_files_is_erased(older: Path) -> None:
+    """Erasure rewrites files that lack columns: the words of the trace are gone, the others are as they were."""
+
+    def words() -> dict[str, object]:
+        return {r["span_id"]: r["gen_ai.input.messages"] for r in open_reader(older).call_records(content=True)}
+
+    with product(older) as p:
+        p.fold()
+        before, trace = words(), f"{1:032x}"
+        Eraser(p.folding, p.settings).erase(Request("trace", trace, "default", "admin", False))
+        p.folding.publish()
+        mine = {span for (span,) in p.query(f"SELECT span_id FROM calls WHERE trace_id = '{trace}'")}
+        assert [before[span] is not None for span in mine] == [True] * 2
+        assert words() == {span: None if span in mine else said for span, said in before.items()}
