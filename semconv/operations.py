@@ -52,12 +52,14 @@ def matches(column: pa.Array, test: Callable[[str], bool]) -> Mask:
 
 
 def kinds(operation: pa.Array, has_usage: Mask, has_model: Mask) -> tuple[Mask, Mask]:
-    """(is_candidate, is_container). An unknown operation counts as a call where it carries a model and usage."""
+    """(is_candidate, is_container). An unknown operation counts as a call where it carries a model and usage; where
+    none is stated such a span may as well wrap calls: it counts unless a span inside it carries usage."""
     call = matches(operation, CALLS.__contains__)
     container = matches(operation, CONTAINERS.__contains__)
     never = matches(operation, NEVER.__contains__)
     stated = np.asarray(operation.is_valid())
     other = stated & ~call & ~container & ~never & has_usage & has_model
+    container |= ~stated & has_usage & has_model
     return call | other | (container & has_usage), container
 
 

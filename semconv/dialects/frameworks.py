@@ -215,4 +215,21 @@ TRACEBRAIN = Dialect(
     },
 )  # fmt: skip
 
-FRAMEWORKS = (SPRING_AI, LIVEKIT, VOLTAGENT, LAMINAR, HAYSTACK, TRACEBRAIN)
+AWS_SDK = Dialect(
+    name="aws-sdk",
+    about="spans of the AWS SDKs' own instrumentations for Bedrock that name no operation (Java, .NET, JavaScript)",
+    detect=Detect(scopes=("*aws-sdk*", "*botocore*", "*AWSClientInstrumentation*", "*Instrumentation.AWS*")),
+    labels=False,
+    guarded=True,
+    fields={
+        "operation": (
+            Source("gen_ai.operation.name"),
+            Source("gen_ai.request.model", pattern=r"(?i)(embed)", values={"embed": "embeddings"}, only=True),
+            Source("gen_ai.request.model", constant="chat"),
+        ),
+        "streaming": Source("rpc.method", values={"conversestream": "true", "invokemodelwithresponsestream": "true"},
+                            only=True),
+    },
+)  # fmt: skip
+
+FRAMEWORKS = (AWS_SDK, SPRING_AI, LIVEKIT, VOLTAGENT, LAMINAR, HAYSTACK, TRACEBRAIN)

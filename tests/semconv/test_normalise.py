@@ -106,6 +106,14 @@ def test_calls_and_containers_are_told_apart(operation: str, usage: bool, candid
     assert (found["operation"], found["is_candidate"], found["is_container"]) == (operation, candidate, container)
 
 
+def test_a_span_that_names_no_operation_counts_while_nothing_inside_does() -> None:
+    """With a model and usage it may be a call or wrap some: counted like an agent span."""
+    nameless = {"gen_ai.system": "openai", "gen_ai.request.model": "gpt-4o", "gen_ai.usage.input_tokens": 3}
+    found = normalised(span(nameless, name="ask"), span({"gen_ai.system": "openai"}, name="ask"))
+    assert found.fields["is_candidate"].to_pylist() == [True, False]
+    assert found.fields["is_container"].to_pylist() == [True, False]
+
+
 def test_spans_that_are_not_genai_keep_their_dimensions() -> None:
     """An HTTP or database span has no dialect and no operation, but belongs to its user, project and service."""
     attributes = {"http.request.method": "GET", "user.id": "u-1", "spanfold.project": "web"}
@@ -328,6 +336,26 @@ def test_one_log_record_a_message_becomes_a_context_in_any_order() -> None:
     assert all(piece.body for piece in pieces)
     for order in itertools.permutations(pieces):
         assert sides(assemble([*order, order[0]])) == TOLD
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason", "part"),
+    [
+        ({"role": "assistant", "content": [
+            {"toolUse": {"toolUseId": "t1", "name": "weather", "input": {"city": "Oslo"}}}]}, "tool_use",
+         {"type": "tool_call", "id": "t1", "name": "weather", "arguments": {"city": "Oslo"}}),
+        ({"role": "model", "content": [{"text": "Sunny"}]}, "stop", {"type": "text", "content": "Sunny"}),
+    ],
+    ids=["bedrock", "vertex"],
+)  # fmt: skip
+def test_events_hold_the_blocks_of_the_provider(choice: dict[str, Any], reason: str, part: dict[str, Any]) -> None:
+    """The instrumentations of botocore and Vertex AI log the provider's own blocks; a model speaks as assistant."""
+    asked = _log("gen_ai.user.message", {"role": "user", "content": [{"text": "Weather?"}]}, time=1)
+    said = _log("gen_ai.choice", {"index": 0, "finish_reason": reason, "message": choice}, time=2)
+    told = sides(assemble(normalise_logs(decode_logs([log_request(asked, said)]))))
+    assert told["input"] == [{"role": "user", "parts": [text("Weather?")]}]
+    assert told["output"][0]["role"] == "assistant"
+    assert told["output"][0]["parts"] == [part]
 
 
 def test_messages_of_one_instant_keep_their_place_in_the_request() -> None:
