@@ -62,6 +62,7 @@ OPTIONS: dict[str, Any] = {
     "server.fileWatcherType": "none",
     "server.enableStaticServing": False,
     "server.enableAgentApi": False,
+    "server.maxUploadSize": 1,  # MB: no page takes files
     "browser.gatherUsageStats": False,
     "client.toolbarMode": "viewer",
     "client.showErrorLinks": False,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from spanfold.reading import open_state
+from spanfold.state.deploys import Deploy
 from spanfold.state.store import StateStore
-from tests.dashboard.driving import PATIENCE, act, browsing, chromium, serving, settled, visit
+from spanfold.state.targets import Target
+from tests.dashboard.driving import PATIENCE, act, browsing, chromium, serving, settled, until, visit
 from tests.flow.sending import NOON, SECOND, chat, product, span, traces
 from tests.spanfold import two_tenants
 from tests.spanfold.two_tenants import CANARY, MINE, MY_TRACE, SHARED, THEIR_TRACE, THEIRS
@@ -80,12 +85,19 @@ def data(tmp_path_factory: pytest.TempPathFactory, canary: http.server.Threading
     with product(folder) as running:
         running.send(traces(spans, service=words[0], scope=words[1]), tenant=MINE)
         running.fold()
-    with StateStore.open(folder) as state:
+    with open_state(folder) as state:
         for name, roles, tenants in (
             ("me", ["review", "export"], [MINE]), ("them", ["review"], [THEIRS]), ("looker", ["read"], [MINE]),
-            ("chief", ["admin"], None),
+            ("rev", ["review"], [MINE]), ("exp", ["export"], [MINE]), ("chief", ["admin"], None),
         ):  # fmt: skip
             state.users.add(name, roles, tenants=tenants, password=PHRASE, who="test")
+        done = dt.datetime.fromtimestamp(NOON / 1e9, dt.UTC)
+        for at, text in enumerate(words):
+            state.keys.add(text, tenant=MINE, who=text)
+            deploy = Deploy(tenant=MINE, title=text, service=text, version=text, completed_at=done)
+            state.deploys.add([deploy], who=text)
+            target = Target.trace(HOSTILE_TRACE, tenant=MINE)
+            state.reviews.decide([target], "flagged", who=text, batch_id=f"b-{at}", comment=text)
     return folder
 
 
@@ -188,6 +200,43 @@ def test_roles_on_screen(address: str) -> None:
         assert page.get_by_role("tab", name="Users").count() == 0
 
 
+SEEN = {  # user -> may decide, may export, administers
+    "looker": (False, False, False), "rev": (True, False, False), "exp": (False, True, False),
+    "chief": (True, True, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_every_screen_by_role(address: str, data: Path, name: str) -> None:
+    """[13, TB-035] Each role is shown every screen whole, offered only what it may do, and refused the rest by the
+    server, whatever the screen offers."""
+    decides, exports, administers = SEEN[name]
+    with browsing() as context:
+        page = context.new_page()
+        sign_in(page, address, name)
+        for screen in (*SCREENS, f"trace?trace={MY_TRACE}&span={11:016x}", "conversation?conversation=s-mine"):
+            visit(page, f"{address}/{screen}" + ("" if "?" in screen else "?range=all"))
+            assert page.get_by_text("could not be drawn").count() == 0, screen
+            assert page.get_by_text("closed to you").count() == 0, screen
+            assert page.get_by_role("link", name="Access").count() == int(administers), screen
+            if screen == "traces":
+                assert bool(page.get_by_role("checkbox").count() > 1) is decides
+            if screen == "review":
+                assert page.get_by_text("but not decide").count() == int(not decides)
+        visit(page, f"{address}/access")
+        assert page.get_by_role("tab", name="Users").count() == int(administers)
+        asked = context.request
+        assert asked.get(f"{address}/api/v1/calls").status == (200 if exports else 403)
+        assert asked.post(f"{address}/api/v1/sql", data={"query": "SELECT 1"}).status == (200 if exports else 403)
+        target = {"kind": "trace", "trace_id": MY_TRACE, "tenant": MINE}
+        told = asked.post(f"{address}/api/v1/reviews", data={"targets": [target], "state": "approved"})
+        assert told.status == (200 if decides else 403)
+        assert context.request.get(f"{address}/api/v1/traces", headers={"host": "evil.example"}).status == 403
+    with StateStore.open(data) as state:
+        newest = state.reviews.get([Target.trace(MY_TRACE, tenant=MINE)]).popitem()[1]
+        assert (newest.who == name) is decides
+
+
 def test_signed_out_everywhere(address: str, data: Path) -> None:
     """[77] Sign-out, and an administrator's disabling, close what is open in another tab within seconds."""
     with browsing() as context:
@@ -266,6 +315,7 @@ def test_redaction_rules_on_screen(address: str, data: Path) -> None:
 def test_hostile_words_stay_words(me: Page, address: str, canary: http.server.ThreadingHTTPServer) -> None:
     """[34, 35] Names, models, users, messages and errors that try to be markup, script or links are shown as text: no
     request leaves the page, nothing runs, nothing becomes an element."""
+    words = hostile(canary.server_address[1])
     alerts: list[str] = []
     asked: list[str] = []
     me.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
@@ -273,13 +323,22 @@ def test_hostile_words_stay_words(me: Page, address: str, canary: http.server.Th
     for path in (
         *(f"{screen}?range=all" for screen in SCREENS), f"trace?trace={HOSTILE_TRACE}",
         *(f"trace?trace={HOSTILE_TRACE}&span={71 + at:016x}" for at in range(5)),
+        *(f"conversation?conversation={quote(text)}" for text in words),
+        *(f"traces?range=all&service={quote(text)}" for text in words[:2]),
     ):  # fmt: skip
         visit(me, f"{address}/{path}")
-        for tab in ("Attributes", "Raw"):
+        for tab in ("Attributes", "Raw", "Explain", "History"):
             if path.startswith("trace?") and me.get_by_role("tab", name=tab).count():
                 me.get_by_role("tab", name=tab).click()
                 settled(me)
-    assert "&lt;iframe src=http" in words_of(me)
+        assert me.get_by_text("could not be drawn").count() == 0, path
+    visit(me, f"{address}/trace?trace={HOSTILE_TRACE}&span={73:016x}")
+    until(lambda: "&lt;iframe src=http" in words_of(me))
+    me.context.clear_cookies()
+    sign_in(me, address, "chief", "/access")
+    for tab in ("Sender keys", "Audit log"):
+        act(me, lambda tab=tab: me.get_by_role("tab", name=tab).click())  # type: ignore[misc]
+        until(lambda: "&lt;iframe src=http" in words_of(me))
     own = f"http://127.0.0.1:{canary.server_address[1]}"
     assert [url for url in asked if url.startswith(own)] == []
     assert canary.asked == []  # type: ignore[attr-defined]

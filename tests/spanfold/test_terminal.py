@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import unicodedata
 from pathlib import Path
 
@@ -19,6 +21,7 @@ HOSTILE = (
     "\x1b[31mred\x1b[0m \x1b]8;;http://evil\x07link\x1b]8;;\x07 \x1b]0;title\x07 \x9b2J \x1b[2J\x1b[H over\rprinted "
     "\x07\x08 \u202egnp.exe\u2066 \x1bPq\x1b\\ \x1b_x\x1b\\ \x00 \u200f[bold]markup[/bold]"
 )
+FORMULAS = ["=1+1", "+1|x", "-2+3", "@SUM(A1)", "\t=1", "＝1+1", '=HYPERLINK("http://evil","x")']
 KEPT = "gnp.exe"  # a word of it that has to be shown
 
 
@@ -36,6 +39,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     call.status.code, call.status.message = 2, HOSTILE
     with product(data) as running:
         running.send(traces([root, call], service=HOSTILE, scope=HOSTILE))
+        formulas = [
+            chat(2, 20 + at, name=text, model=text, session__id=text, user__id=text, error__type=text)
+            for at, text in enumerate(FORMULAS)
+        ]
+        running.send(traces(formulas, service="=service"))
         running.send(logs([(1, 11, HOSTILE, {HOSTILE: HOSTILE})], service=HOSTILE), signal="logs")
         running.fold()
     return data
@@ -59,3 +67,25 @@ def test_only_text_reaches_the_terminal(data: Path, words: tuple[str, ...], show
     wrong = {c for c in printed if unicodedata.category(c) in ("Cc", "Cf") and c not in "\n\t\u200d"}
     assert wrong == set()
     assert (KEPT in printed) is shows
+
+
+@pytest.mark.parametrize("words", [
+    ("export", "--format", "csv"), ("export", "--format", "csv", "--content"), ("sql", "--csv", "FROM spans"),
+    ("sql", "--csv", "FROM rollup_hourly"), ("sql", "--csv", "FROM conversations"),
+])  # fmt: skip
+def test_no_cell_of_a_csv_is_a_formula(data: Path, words: tuple[str, ...]) -> None:
+    """[37] What senders named like formulas stands in a CSV as text, in every column; numbers stay numbers."""
+    printed = CliRunner().invoke(cli, [*words, "--data", str(data)]).stdout
+    _, *rows = csv.reader(io.StringIO(printed, newline=""))
+    cells = [cell for row in rows for cell in row]
+    assert len(rows) >= len(FORMULAS)
+    assert any(cell == "'=1+1" for cell in cells)
+    assert [cell for cell in cells if cell[:1] in "=+-@\t\r＝＋－＠" and cell and not _is_number(cell)] == []
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
