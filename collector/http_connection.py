@@ -34,6 +34,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        self.access_log = False  # whatever the process logs otherwise: what is received is counted
         self._header_bytes = 0  # of the headers that are whole
         self._waiting_bytes = 0  # received since the headers began
         self._in_headers = True

@@ -51,16 +51,16 @@ class Merge:
 
 
 def due(manifest: Manifest, *, everything: bool = False) -> list[Merge]:
-    """Merges to make, the fullest first. `everything`: whatever has more than one file."""
+    """Merges to make, the fullest first. `everything`: until no two neighbours fit into one file."""
     tiers: dict[tuple[str, str, int], list[FileEntry]] = defaultdict(list)
     for file in manifest.files:
         if not _full(file):
             tiers[file.table, file.date, 0 if everything else file.level].append(file)
-    least = 2 if everything else FAN_IN
     out = [
-        Merge(table, dt.date.fromisoformat(day), tuple(_limited(files)))
+        Merge(table, dt.date.fromisoformat(day), group)
         for (table, day, _), files in tiers.items()
-        if len(files) >= least
+        for group in (_groups(files) if everything else _groups(files)[:1] if len(files) >= FAN_IN else ())
+        if len(group) > 1
     ]
     return sorted(out, key=lambda merge: -len(merge.files))
 
@@ -83,16 +83,17 @@ def _full(file: FileEntry) -> bool:
     return file.rows >= MAX_ROWS or (file.table == "content" and file.bytes >= MAX_CONTENT_BYTES)
 
 
-def _limited(files: Sequence[FileEntry]) -> list[FileEntry]:
-    """As many of the files, oldest first, as one file may hold."""
-    out: list[FileEntry] = []
+def _groups(files: Sequence[FileEntry]) -> list[tuple[FileEntry, ...]]:
+    """Files, oldest first, in groups that one file may hold."""
+    groups: list[list[FileEntry]] = []
     rows = size = 0
     for file in sorted(files, key=lambda f: (f.created, f.path)):
         rows, size = rows + file.rows, size + file.bytes
-        if len(out) >= 2 and (rows > MAX_ROWS or (file.table == "content" and size > MAX_CONTENT_BYTES)):
-            break
-        out.append(file)
-    return out
+        if not groups or rows > MAX_ROWS or (file.table == "content" and size > MAX_CONTENT_BYTES):
+            groups.append([])
+            rows, size = file.rows, file.bytes
+        groups[-1].append(file)
+    return [tuple(group) for group in groups]
 
 
 def _by_time(rows: pa.Table) -> pa.Table:

@@ -1,7 +1,8 @@
 """The journal in chunks for the fold process, with a mark of what is being tried.
 
-A record that ends the process is searched: what a process ended on is read in sixteenths, the sixteenth that ends the
-next one again so, down to one record, which is set aside when it ends four processes on its own. Parts that fold are
+A chunk that a process ended on is tried once more: mostly somebody killed the process. A record that ends processes is
+searched: what two ended on is read in sixteenths, the sixteenth that ends the next one again so, down to one record,
+which is set aside when it ends four processes on its own. Parts that fold are
 behind us, so a process that is ended by somebody else costs a few smaller chunks and nothing more. Who kills often
 blames a record only by hitting it four times; a process that doubts a record has therefore folded something else
 before, so that it works on it for milliseconds and not for a second.
@@ -30,6 +31,7 @@ class _Doubt:
     """What earlier processes say of a position."""
 
     limit: int  # bytes to read at once
+    tries: int = 0  # processes that ended on a whole chunk
     until: Position = _NOWHERE  # end of the smallest chunk that ended a process
     alone: int = 0  # processes that ended on the first record alone
 
@@ -61,10 +63,15 @@ class Chunks:
             return [], after
         begun = {
             "position": position, "after": after, "until": max(doubt.until, after), "limit": doubt.limit,
-            "records": len(entries), "bytes": sum(len(record.body) for _, record in entries), "alone": doubt.alone,
+            "tries": doubt.tries, "records": len(entries), "bytes": sum(len(record.body) for _, record in entries),
+            "alone": doubt.alone,
         }  # fmt: skip
         self._marker.write_text(json.dumps(begun))
         return entries, after
+
+    def searches(self, position: Position) -> bool:
+        """Is a chunk that ended a process still being read in parts?"""
+        return self._doubt(position).limit < self._size
 
     def doubts(self, position: Position) -> bool:
         """Has a process ended on the record there alone?"""
@@ -97,9 +104,15 @@ class Chunks:
         try:
             held = json.loads(self._marker.read_text())
             begun, after, until = (Position(*held[name]) for name in ("position", "after", "until"))
-            limit, records, size, alone = (int(held[name]) for name in ("limit", "records", "bytes", "alone"))
+            limit, tries, records, size, alone = (
+                int(held[name]) for name in ("limit", "tries", "records", "bytes", "alone")
+            )
         except (FileNotFoundError, ValueError, KeyError):
             return _Doubt(self._size)
-        if begun == position:  # a process ended before this was committed
-            return _Doubt(1, after, alone + 1) if records == 1 else _Doubt(max(1, size // _PARTS), after)
-        return _Doubt(limit, until) if begun < position < until else _Doubt(self._size)
+        if begun != position:
+            return _Doubt(limit, until=until) if begun < position < until else _Doubt(self._size)
+        if records == 1:  # here and below: a process ended before this was committed
+            return _Doubt(1, until=after, alone=alone + 1)
+        if limit >= self._size and tries == 0:
+            return _Doubt(limit, tries=1)
+        return _Doubt(max(1, size // _PARTS), until=after)

@@ -105,6 +105,11 @@ class Folding:
         return self._position
 
     @property
+    def searches(self) -> bool:
+        """Is what ended a process being read again, piece by piece?"""
+        return self._chunks.searches(self._position)
+
+    @property
     def doubts(self) -> bool:
         """Did a process end on what comes next?"""
         return self._chunks.doubts(self._position)
@@ -147,8 +152,12 @@ class Folding:
         self._position = after
         # The first chunk of a process is published, and so committed, at once: each start gets further, up to the
         # record that ended the process before.
-        if not self._chunks.is_full(entries) or time.monotonic() - self._published_at > PUBLISH_SECONDS:
+        if time.monotonic() - self._published_at > PUBLISH_SECONDS or not (
+            self.searches or self._chunks.is_full(entries)
+        ):
             self.publish()
+        elif self.searches:
+            self._settle_commit()
         if request is not None and flushing and after >= Position(*request["position"]):
             self.requests.done("flush", request)
         self._write_status(idle=not entries)
