@@ -6,20 +6,19 @@ position, and what it does again changes nothing.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from spanfold import pricing
+from spanfold import pricing, stored_calls
 from spanfold.analytics.derive import Deriver
 from spanfold.analytics.lookup import StoredSpans
 from spanfold.analytics.recall import recent_turns
@@ -32,21 +31,18 @@ from spanfold.collector.noise import Noise, read_rules
 from spanfold.collector.pipeline import Batch, Entry, Pipeline
 from spanfold.collector.quality import quality_tables
 from spanfold.collector.segments import Position
-from spanfold.collector.turns import TurnCall
-from spanfold.exporter import compact, repack
 from spanfold.exporter.durable import write_durably
-from spanfold.exporter.errors import FileDamaged, RuleInvalid
-from spanfold.exporter.fold import Place
+from spanfold.exporter.errors import RuleInvalid
 from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.identity_rebuild import KINDS, open_runs, renew_runs
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.lake import SUMS_DUE, Lake
-from spanfold.exporter.manifest import FileEntry, Manifest
+from spanfold.exporter.manifest import Manifest
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
+from spanfold.merging import Merging
 from spanfold.requests import Requests
 from spanfold.semconv import dialect_files
-from spanfold.semconv.turns import CallOfTurn
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 
@@ -81,7 +77,8 @@ class Folding:
         self._publisher = Publisher(settings.data)
         runs = open_runs(self.lake)
         self._pipeline = Pipeline(
-            self._keyring, settings.content, self._redactor, runs, self._places, self._calls, self._set_aside,
+            self._keyring, settings.content, self._redactor, runs, partial(stored_calls.places, self._stored),
+            partial(stored_calls.calls, self._stored), self._set_aside,
             quiet_seconds=settings.quiet_seconds, noise=Noise(read_rules(settings.drop_spans)),
             dialects=self._loaded.dialects,
         )  # fmt: skip
@@ -94,8 +91,7 @@ class Folding:
         self._published_at = 0.0
         self.published_as: str | None = None  # name of the newest snapshot
         self._position = Position(*self.lake.manifest.journal)
-        self._merger = ThreadPoolExecutor(1, initializer=_step_back)
-        self._merging: tuple[compact.Merge, Future[FileEntry]] | None = None
+        self._merging = Merging(self.lake, self._keyring, settings.content, self._settle_commit, self.quarantine)
         self.requests = Requests(settings.data)
         self._relearn()
 
@@ -116,7 +112,8 @@ class Folding:
 
     def settle(self) -> None:
         """Waits for the commit and the merge that are under way."""
-        self._settle_merge()
+        self._settle_commit()
+        self._merging.settle()
 
     def forget(self) -> None:
         """Drops the memory of what was stored, after somebody changed that."""
@@ -224,47 +221,16 @@ class Folding:
 
     # ---- housekeeping ---------------------------------------------------------------------------------------------
     def merge_some(self) -> None:
-        """Merges small files beside the folding, one group at a time; a finished merge is committed here."""
-        if self._merging is not None:
-            if not self._merging[1].done():
-                return
-            self._settle_merge()
-        work = next(iter(compact.due(self.lake.manifest)), None)
-        if work is not None:
-            self._merging = (work, self._merger.submit(compact.merge, self.lake, work))
+        """Merges small files beside the folding, one group at a time."""
+        self._merging.merge_some()
 
     def compact_everything(self) -> None:
-        """Every table and day into as few files as may be, words repacked. Damaged files are set aside on the way."""
-        self._settle_merge()
-        while (work := compact.due(self.lake.manifest, everything=True)) or repack.days_to_repack(self.lake):
-            try:
-                for one in work:
-                    self._commit_merge(one, compact.merge(self.lake, one))
-                for day in repack.days_to_repack(self.lake):
-                    packed = repack.repack(self.lake, self._keyring, self._settings.content, day)
-                    self.lake.commit(packed.added, removed=packed.removed)
-                return
-            except FileDamaged as error:
-                self.quarantine([error.path])
-
-    def _settle_merge(self) -> None:
-        """Commits the merge that is under way, when it is done; sets the file aside that forbids it."""
-        self._settle_commit()
-        if self._merging is None:
-            return
-        work, merging = self._merging
-        self._merging = None
-        try:
-            self._commit_merge(work, merging.result())
-        except FileDamaged as error:
-            self.quarantine([error.path])
-
-    def _commit_merge(self, work: compact.Merge, merged: FileEntry) -> None:
-        self.lake.commit([self.lake.adopt(merged)], removed=[f.path for f in work.files])
+        """Every table and day into as few files as may be, words repacked."""
+        self._merging.merge_everything()
 
     def quarantine(self, paths: Iterable[str] = ()) -> bool:
         """Sets those of these files aside that are damaged; what was computed from lost ones is computed again."""
-        self._settle_merge()
+        self.settle()
         self.lake.quarantine(paths)
         lost, self.lake.lost = self.lake.lost, set()
         if kinds := [kind for kind in KINDS if kind in lost]:  # what was lost may be sent again
@@ -337,7 +303,7 @@ class Folding:
         book, self._price_revision = pricing.load_book(self._state), revision
         if book.version == self._book.version:
             return False
-        self._settle_merge()
+        self.settle()
         self.publish()
         changes = pricing.rollup_changes(self._snapshot, self._book, book)
         files = [self.lake.write("rollup", day, rows) for day, rows in changes]
@@ -349,7 +315,7 @@ class Folding:
 
     def rebuild_rollups(self) -> None:
         """Computes every rollup row from the stored calls; what the deltas had added up to is replaced."""
-        self._settle_merge()
+        self.settle()
         self.publish()
         manifest = self.lake.manifest
         try:
@@ -377,7 +343,7 @@ class Folding:
     def close(self) -> None:
         self._chunks.close()
         self._committer.shutdown()
-        self._merger.shutdown()
+        self._merging.close()
         self._publisher.close()
         self._state.close()
         self.lake.close()
@@ -390,29 +356,6 @@ class Folding:
                 hash_key=self._keyring.hash_key(tenant, "identifier"),
             )  # fmt: skip
         return self._redactors[tenant]
-
-    def _places(self, keys: Sequence[tuple[str, str, str]]) -> Mapping[tuple[str, str, str], Place]:
-        return {
-            key: Place(
-                tenant=key[0], trace_id=key[1], span_id=key[2], date=row["date"], start_time=row["start_time"],
-                hints=tuple(v for v in (row["conversation_id"], row["session_id"]) if v), service=row["service_name"],
-            )
-            for key, row in self._stored.places(keys).items()
-        }  # fmt: skip
-
-    def _calls(self, traces: Sequence[tuple[str, str]]) -> list[TurnCall]:
-        return [
-            TurnCall(
-                Place(
-                    tenant=row["tenant"], trace_id=row["trace_id"], span_id=row["span_id"], date=row["date"],
-                    start_time=row["start_time"], service=row["service_name"],
-                    hints=tuple(v for v in (row["conversation_id"], row["session_id"]) if v),
-                ),
-                CallOfTurn(row["span_id"], row["parent_span_id"], int(row["start_time"].timestamp() * 1e6) * 1000),
-                frozenset(row["says"]),
-            )
-            for row in self._stored.calls_of_turns(traces)
-        ]  # fmt: skip
 
     def _set_aside(self, entry: Entry, error: Exception) -> None:
         self._dead.put(*entry, error)
@@ -458,12 +401,6 @@ class Folding:
             "idle": idle,
         }
         write_durably(self._settings.data / "run" / "folder.json", json.dumps(status).encode(), sync_directory=False)
-
-
-def _step_back() -> None:
-    """Gives this thread what processor time the others leave (Linux sets niceness by thread)."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _distinct(fresh: Identities, runs: IdentityRuns) -> Identities:

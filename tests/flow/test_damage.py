@@ -149,8 +149,8 @@ def test_a_merge_sets_a_damaged_file_aside_and_merges_the_others(tmp_path: Path,
         else:
             for _ in range(50):
                 p.folding.merge_some()
-                if p.folding._merging is not None:
-                    p.folding._merging[1].exception()
+                if p.folding._merging._merging is not None:
+                    p.folding._merging._merging[1].exception()
         p.folding.publish()
         assert [(8, 800)] == p.query(SUMS) == p.query(ROLLED)
         assert 1 == len(pieces(tmp_path))
