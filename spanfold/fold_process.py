@@ -39,7 +39,7 @@ from spanfold.folding import Folding
 from spanfold.retaining import Retention
 from spanfold.settings import Settings
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # mallopt(3)
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # mallopt(3)
 _MB = 1 << 20
 _TIDY_SECONDS = 60.0  # between looks for cycles while there is nothing to fold
 _TIDY_AT_LAST = 900.0  # between looks for cycles whatever there is to fold
@@ -190,7 +190,7 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
-    for parameter, value in ((_M_MMAP_THRESHOLD, 32 * _MB), (_M_TRIM_THRESHOLD, 1024 * _MB), (_M_TOP_PAD, 64 * _MB)):
+    for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 1024 * _MB), (_M_TOP_PAD, 64 * _MB)):
         mallopt(parameter, value)
 
 

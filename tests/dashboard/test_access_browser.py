@@ -166,7 +166,7 @@ def test_screens_and_links_hold_own_tenant_only(address: str) -> None:
             if screen in ("traces", "conversations"):
                 expect(theirs.get_by_text(CANARY).first).to_be_visible()
         visit(theirs, f"{address}/trace?trace={THEIR_TRACE}")
-        assert CANARY in words_of(theirs)
+        theirs.wait_for_function(f"({_ALL_WORDS})().includes('{CANARY}')")
     with browsing() as context:
         me = context.new_page()
         sign_in(me, address, "me")
