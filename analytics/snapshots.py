@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
 import threading
 import weakref
 from collections import OrderedDict
@@ -27,6 +28,7 @@ _NAME = re.compile(r"v(\d+)(?:-(\d+))?\.duckdb")
 _CUT = re.compile(r"cut-(\d+)-.*\.duckdb")
 _numbers = itertools.count()
 SCOPES = 16  # sets of tenants whose cut-down snapshots are kept open
+_MOST_SPILLED = "4GB"  # what queries of one instance put on the disk beyond its memory
 
 
 class Opened:
@@ -43,14 +45,15 @@ class Snapshots:
     """The newest snapshot of a data directory, opened at most once a version. Safe for threads."""
 
     def __init__(self, data: Path, *, threads: int = 2, memory: str = "2GB") -> None:
-        self._directory = data / "snapshots"
+        self._directory, self._spill = data / "snapshots", data / "run" / "spill"
         self._config: dict[str, str | int | float | list[str]] = {
             "threads": threads, "memory_limit": memory, "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
+            "autoload_known_extensions": False, "max_temp_directory_size": _MOST_SPILLED,
         }  # fmt: skip
         self._lock = threading.Lock()
         self._opened: OrderedDict[Tenants, Opened] = OrderedDict()
         _sweep(self._directory)
+        _sweep_spill(self._spill)
 
     def newest_version(self) -> str:
         """The name of the newest version, such as `v12`. Raises NoSnapshot."""
@@ -87,8 +90,12 @@ class Snapshots:
 
     def _connect(self, private: Path) -> duckdb.DuckDBPyConnection:
         """Open a file under a name that nobody else uses, and take the name away."""
+        spill = {
+            "temp_directory": str(self._spill / f"{os.getpid()}-{next(_numbers)}")
+        }  # made by the first that spills
         try:
-            connection = duckdb.connect(str(private), read_only=True, config=self._config)
+            self._spill.mkdir(parents=True, exist_ok=True, mode=0o700)
+            connection = duckdb.connect(str(private), read_only=True, config=self._config | spill)
             connection.execute("SET GLOBAL TimeZone = 'UTC'; SET GLOBAL parquet_metadata_cache = true")
         finally:
             private.unlink()
@@ -128,6 +135,15 @@ def _sweep(directory: Path) -> None:
             match = _CUT.fullmatch(name)
             if match and not _alive(int(match[1])):
                 (directory / name).unlink(missing_ok=True)
+
+
+def _sweep_spill(directory: Path) -> None:
+    """Take away what queries of processes that are gone had put on the disk."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            number = name.partition("-")[0]
+            if number.isdigit() and not _alive(int(number)):
+                shutil.rmtree(directory / name, ignore_errors=True)
 
 
 def _alive(process: int) -> bool:

@@ -6,6 +6,7 @@ under load); both are given back once the journal is folded.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import datetime as dt
 import gc
@@ -57,7 +58,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
         # What waits is safe in the lake before readers get a new snapshot. A record that may be blamed for a kill is
         # not folded by a process that has all to do for the first time.
         if folding.doubts or not folding.step():
-            rehearse()
+            with contextlib.suppress(OSError):  # no room for it: the first span takes a second longer
+                rehearse()
         folding.publish()
         kept_at = tidied = time.monotonic()
         dirty = False

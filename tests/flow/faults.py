@@ -256,29 +256,40 @@ def parts(tmp_path: Path, faults: Faults | None = None, data: Path | None = None
 
 
 # ---- power cuts ------------------------------------------------------------------------------------------------------
-_SHUTDOWN, _NO_LOG_FLUSH = 0x8004587D, struct.pack("I", 2)  # FS_IOC_SHUTDOWN: what is not on the disk now is lost
+_SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN
+LOG_FLUSH, NO_LOG_FLUSH = 1, 2  # the log of the file system is written out first; what is not on the disk now is lost
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A file system and how it is mounted."""
+
+    make: tuple[str, ...] = ("mkfs.ext4", "-q", "-E", "lazy_itable_init=1")
+    options: str = "loop"
+    flag: int = NO_LOG_FLUSH
 
 
 class Disk:
-    """An ext4 file system in a file, whose power can be cut."""
+    """A file system in a file, whose power can be cut."""
 
-    def __init__(self, directory: Path, mebibytes: int = 384) -> None:
-        self._image, self.directory = directory / "disk.img", directory / "disk"
+    def __init__(self, directory: Path, kind: Kind, mebibytes: int = 384) -> None:
+        self._image, self.directory, self._kind = directory / "disk.img", directory / "disk", kind
         self.directory.mkdir()
         with self._image.open("wb") as file:
             file.truncate(mebibytes << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=1", str(self._image)], check=True)
+        subprocess.run([*kind.make, str(self._image)], check=True, capture_output=True)
         self._mount()
 
     def _mount(self) -> None:
-        subprocess.run(["mount", "-o", "loop", str(self._image), str(self.directory)], check=True, capture_output=True)
+        command = ["mount", "-o", self._kind.options, str(self._image), str(self.directory)]
+        subprocess.run(command, check=True, capture_output=True)
 
     def cut(self, running: Parts) -> None:
         """Nothing reaches the disk from now on, nor any sender; the processes are killed, the power comes back."""
         running.cuts += 1
         descriptor = os.open(self.directory, os.O_RDONLY)
         try:
-            fcntl.ioctl(descriptor, _SHUTDOWN, _NO_LOG_FLUSH)
+            fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", self._kind.flag))
         finally:
             os.close(descriptor)
         running.kill()
@@ -292,12 +303,13 @@ class Disk:
 
 
 @contextlib.contextmanager
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A disk whose power can be cut. Skips the test, saying so, where none can be mounted."""
+def disk(tmp_path: Path, kind: Kind | None = None) -> Iterator[Disk]:
+    """A disk of this kind (ext4 by default). Skips the test, saying so, where none can be mounted."""
+    kind = kind or Kind()
     try:
-        made = Disk(tmp_path)
+        made = Disk(tmp_path, kind)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"NOT TESTED: power cuts (no loop-mounted ext4 here: {error})")
+        pytest.skip(f"NOT TESTED: faults of a disk (no loop-mounted file system of {kind.make[0]} here: {error})")
     try:
         yield made
     finally:

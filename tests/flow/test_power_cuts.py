@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.faults import BROKEN, Fault, Faults, Parts, disk, parts
+from tests.flow.faults import BROKEN, LOG_FLUSH, Fault, Faults, Kind, Parts, disk, parts
 from tests.flow.ledger import Verdict, judge, load
 from tests.flow.running import wait_for
 from tests.flow.sending import chat, traces
@@ -39,10 +39,10 @@ def kill_loop(running: Parts, cycles: int, seed: int) -> Verdict:
     return judge(running.data, ledger.acknowledged)
 
 
-def cut_loop(tmp_path: Path, cycles: int, seed: int) -> tuple[Verdict, Parts]:
+def cut_loop(tmp_path: Path, cycles: int, seed: int, kind: Kind | None = None) -> tuple[Verdict, Parts]:
     """The power fails at random moments while three clients send and retry."""
     rng = random.Random(seed)
-    with disk(tmp_path) as power, parts(tmp_path, None, power.directory / "data") as running:
+    with disk(tmp_path, kind) as power, parts(tmp_path, None, power.directory / "data") as running:
         with load(running, senders=3, spans=20, pause=0.1) as ledger:
             for _ in range(cycles):
                 time.sleep(moment(rng))
@@ -73,6 +73,23 @@ def test_power_cuts_at_random_moments(tmp_path: Path) -> None:
     print(f"{CUT_CYCLES} power cuts: {verdict}, accepting again after {running.slowest_start:.1f} s at most")
     assert verdict.is_good, verdict
     assert verdict.acknowledged > 100
+
+
+OTHER_DISKS = {
+    "ext4 that writes names before data": Kind(options="loop,data=writeback"),
+    "ext4 whose log is written out": Kind(flag=LOG_FLUSH),
+    "XFS": Kind(make=("mkfs.xfs", "-q")),
+}
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", OTHER_DISKS)
+def test_power_cuts_on_other_disks(tmp_path: Path, kind: str) -> None:
+    """F04: file systems that keep other orders between names, data and log lose nothing either."""
+    verdict, _ = cut_loop(tmp_path, max(2, CUT_CYCLES // 6), 5, OTHER_DISKS[kind])
+    print(f"{max(2, CUT_CYCLES // 6)} power cuts on {kind}: {verdict}")
+    assert verdict.is_good, verdict
+    assert verdict.acknowledged > 30
 
 
 def test_power_cuts_while_a_backlog_is_folded(tmp_path: Path) -> None:
