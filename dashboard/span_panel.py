@@ -13,6 +13,7 @@ from spanfold.analytics.errors import KeyMissing
 from spanfold.dashboard import answers, formatting, grids, reads, span_explained, span_tree, transcripts
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
+from spanfold.dashboard.thumbnails import Easel
 
 Row = Mapping[str, Any]
 TABS = ("Messages", "Tools", "Attributes", "Events", "Cost", "Raw", "Explain")
@@ -145,7 +146,7 @@ def _tools(record: Row, zone: str) -> None:
         if part.get("type") in ("tool_call", "tool_call_response")
     ]
     if used:
-        parts = [transcripts.part(part, f"used{at}", opened) for at, part in enumerate(used)]
+        parts = [transcripts.part(part, f"used{at}", opened, Easel()) for at, part in enumerate(used)]
         items.insert(0, {"type": "message", "role": "tool", "note": "called or answered in this span", "parts": parts})
     if not items:
         st.text("This span neither had tools to use nor used any.")

@@ -1,6 +1,7 @@
 """What was said, as items for the transcript component: the new first, what is only repeated folded to one line.
 
-Contexts come as `analytics.content.Context.as_dict()`. Everything here is data that ends in `textContent`.
+Contexts come as `analytics.content.Context.as_dict()`. Everything here is data that ends in `textContent`, but for the
+thumbnails, which are pictures of our own making.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from spanfold.dashboard import formatting
+from spanfold.dashboard.thumbnails import Easel
 
 Row = Mapping[str, Any]
 Item = dict[str, Any]
@@ -30,24 +32,27 @@ def of_call(
     opened: Collection[str],
     finish: Sequence[str] = (),
     system: bool = True,
+    easel: Easel | None = None,
 ) -> list[Item]:
-    """One call: system text and repeated history folded, then what was new, then the answer."""
+    """One call: system text and repeated history folded, then what was new, then the answer. Calls that stand on one
+    view share its easel."""
+    easel = easel or Easel()
     items: list[Item] = []
     if given:
         items += _system(given, f"{prefix}system", opened) if system else []
         old = [m for m in given["messages"] if not m["is_new"]]
         new = [m for m in given["messages"] if m["is_new"]]
         if old:
-            items.append(_history(old, f"{prefix}history", opened))
-        items += [message(m, f"{prefix}{m['position']}", opened) for m in new]
+            items.append(_history(old, f"{prefix}history", opened, easel))
+        items += [message(m, f"{prefix}{m['position']}", opened, easel) for m in new]
     for at, m in enumerate(said["messages"] if said else ()):
         reason = finish[at] if at < len(finish) else None
         note = f"finish reason {reason}" if reason and reason != "stop" else ""
-        items.append(message(m, f"{prefix}out{m['position']}", opened, note=note))
+        items.append(message(m, f"{prefix}out{m['position']}", opened, easel, note=note))
     return items
 
 
-def message(entry: Row, ident: str, opened: Collection[str], *, note: str = "") -> Item:
+def message(entry: Row, ident: str, opened: Collection[str], easel: Easel, *, note: str = "") -> Item:
     """One message of a context."""
     body = entry.get("message")
     notes = [note, formatting.plural(entry["redactions"], "redaction") if entry.get("redactions") else ""]
@@ -55,11 +60,11 @@ def message(entry: Row, ident: str, opened: Collection[str], *, note: str = "") 
         parts = [{"kind": "closed", "label": "", "text": "", "note": ""}]
         notes.append(f"{formatting.plural(entry['chars'] or 0, 'character')}. {CLOSED}")
     else:
-        parts = [part(p, f"{ident}.{at}", opened) for at, p in enumerate(body.get("parts") or ())]
+        parts = [part(p, f"{ident}.{at}", opened, easel) for at, p in enumerate(body.get("parts") or ())]
     return {"type": "message", "role": entry["role"], "note": " · ".join(filter(None, notes)), "parts": parts}
 
 
-def part(body: Row, ident: str, opened: Collection[str]) -> Item:
+def part(body: Row, ident: str, opened: Collection[str], easel: Easel) -> Item:
     """One message part of the OTel GenAI schemas; an unknown type is shown as its JSON."""
     kind = body.get("type")
     if kind in ("text", "reasoning"):
@@ -78,14 +83,7 @@ def part(body: Row, ident: str, opened: Collection[str]) -> Item:
         answer = body.get("response", body.get("result"))
         return _sized("result", "Result", body.get("id") or "", *_readable(answer), ident, opened)
     if kind == "blob":
-        size = len(body.get("content") or "") * 3 // 4
-        what = " ".join(filter(None, (body.get("modality"), body.get("mime_type"))))
-        return {
-            "kind": "file",
-            "label": what or "Data",
-            "note": f"{formatting.short(size)} bytes, not shown",
-            "text": "",
-        }
+        return _blob(body, easel)
     if kind in ("uri", "file"):
         where = body.get("uri") or body.get("file_id") or ""
         return {
@@ -98,6 +96,17 @@ def part(body: Row, ident: str, opened: Collection[str]) -> Item:
     return _sized(
         "other", str(kind or "part"), "", _text({k: v for k, v in body.items() if k != "type"}), True, ident, opened
     )
+
+
+def _blob(body: Row, easel: Easel) -> Item:
+    """Data that came with the message: a picture as a thumbnail, anything else as its kind and size."""
+    content, mime = str(body.get("content") or ""), str(body.get("mime_type") or "")
+    label = " ".join(filter(None, (str(body.get("modality") or ""), mime))) or "Data"
+    if body.get("modality") == "image" or mime.startswith("image/"):
+        drawn = easel.draw(content)
+        return {"kind": "file", "label": label, "note": drawn.note, "text": "", "picture": drawn.url}
+    size = formatting.short(len(content) * 3 // 4)
+    return {"kind": "file", "label": label, "note": f"{size} bytes, not shown", "text": ""}
 
 
 def system_text(context: Row | None) -> str:
@@ -163,10 +172,10 @@ def _system(context: Row, ident: str, opened: Collection[str]) -> list[Item]:
     return [fold]
 
 
-def _history(old: Sequence[Row], ident: str, opened: Collection[str]) -> Item:
+def _history(old: Sequence[Row], ident: str, opened: Collection[str], easel: Easel) -> Item:
     fold: Item = {"type": "fold", "id": ident, "label": formatting.plural(len(old), "repeated message")}
     if ident in opened:
-        fold["items"] = [message(m, f"{ident}.{m['position']}", opened) for m in old]
+        fold["items"] = [message(m, f"{ident}.{m['position']}", opened, easel) for m in old]
     return fold
 
 

@@ -20,6 +20,12 @@ const drawPart = (part, ask) => {
       box.append(more);
     }
   }
+  if (part.picture && part.picture.startsWith('data:image/webp;base64,')) {
+    const picture = el('img', 'picture');
+    picture.alt = part.label + ', ' + part.note;
+    picture.src = part.picture;
+    box.append(picture);
+  }
   if (part.rest) {
     const load = el('button', 'load', part.rest);
     load.type = 'button';

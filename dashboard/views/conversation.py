@@ -12,6 +12,7 @@ from spanfold.analytics.filters import Filters
 from spanfold.dashboard import answers, filter_bar, formatting, grids, reads, shell, states, transcripts
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
+from spanfold.dashboard.thumbnails import Easel
 
 Row = dict[str, Any]
 CALLS_AT_ONCE = 30
@@ -100,6 +101,7 @@ def _chat(ident: str, calls: Sequence[Row], contexts: Mapping[tuple[str, str, st
         opened = (st.session_state.get(key) or {}).get("opened") or []
         items: list[Row] = []
         before: Row | None = None
+        easel = Easel()
         for number, call in enumerate(calls[: _shown_calls()], 1):
             given = contexts.get((call["trace_id"], call["span_id"], "input"))
             said = contexts.get((call["trace_id"], call["span_id"], "output"))
@@ -113,6 +115,7 @@ def _chat(ident: str, calls: Sequence[Row], contexts: Mapping[tuple[str, str, st
                 opened=opened,
                 finish=call["finish_reasons"] or [],
                 system=before is None or system != before["system"],
+                easel=easel,
             )
             if not given and not said:
                 items.append({"type": "note", "text": "No messages came with this call."})

@@ -22,6 +22,7 @@ from spanfold.dashboard import (
 )
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
+from spanfold.dashboard.thumbnails import Easel
 from spanfold.state.access import REVIEW
 from spanfold.state.reviews import UNREVIEWED, Review
 from spanfold.state.targets import Target
@@ -135,7 +136,12 @@ def _deck(queue: Row, candidates: Sequence[Row], chosen: filter_bar.Selection, r
     if any(both.question or both.answer for both in ends.values()):
         reads.note(f"review queue {', '.join(sorted(ends))}", traces=len(ends))
     waiting = max(0, len(candidates) - len(rows))
-    items = [_item(row, live[targets[row["trace_id"]]], ends.get(row["trace_id"]), opened, chosen) for row in rows]
+    easel = Easel()
+    items = [
+        _item(row, live[targets[row["trace_id"]]], ends.get(row["trace_id"]), chosen)
+        | {"items": _words(row, ends.get(row["trace_id"]), opened, easel)}
+        for row in rows
+    ]
     more = f"{waiting:,}{'+' if len(candidates) == CANDIDATES else ''} more wait" if waiting else ""
     result = component(KEY, "transcript_items")(
         data={
@@ -161,9 +167,7 @@ def _ends(seen: tuple[tuple[str, int], ...], data: str, _rows: Sequence[Row]) ->
     return previews.ends(_rows)
 
 
-def _item(
-    row: Row, review: Review, ends: previews.Ends | None, opened: Sequence[str], chosen: filter_bar.Selection
-) -> Row:
+def _item(row: Row, review: Review, ends: previews.Ends | None, chosen: filter_bar.Selection) -> Row:
     facts = [
         formatting.when(row["start_time"], chosen.zone),
         row["service_name"] or "",
@@ -184,11 +188,10 @@ def _item(
         "facts": [fact for fact in facts if fact],
         "state": review.state,
         "revision": review.revision,
-        "items": _words(row, ends, opened),
     }
 
 
-def _words(row: Row, ends: previews.Ends | None, opened: Sequence[str]) -> list[Row]:
+def _words(row: Row, ends: previews.Ends | None, opened: Sequence[str], easel: Easel) -> list[Row]:
     """First question and last answer, what was before the question folded."""
     if ends is None or not (ends.question or ends.answer):
         return [{"type": "note", "text": "No messages came with this trace: open it to see its spans."}]
@@ -197,7 +200,7 @@ def _words(row: Row, ends: previews.Ends | None, opened: Sequence[str]) -> list[
     if given:  # all but the last user turn is context here, new or not
         last = max((at for at, m in enumerate(given["messages"]) if m["role"] == "user"), default=0)
         given["messages"] = [dict(m) | {"is_new": at >= last} for at, m in enumerate(given["messages"])]
-    items = transcripts.of_call(given, None, prefix=prefix, opened=opened)
+    items = transcripts.of_call(given, None, prefix=prefix, opened=opened, easel=easel)
     if row["calls"] > 1:
         items.append(
             {
@@ -205,7 +208,7 @@ def _words(row: Row, ends: previews.Ends | None, opened: Sequence[str]) -> list[
                 "text": f"{formatting.plural(row['calls'] - 1, 'more call')} between the question and the last answer",
             }
         )
-    items += transcripts.of_call(None, ends.answer, prefix=f"{prefix}out.", opened=opened)
+    items += transcripts.of_call(None, ends.answer, prefix=f"{prefix}out.", opened=opened, easel=easel)
     if ends.answer is None:
         items.append({"type": "note", "tone": "warn", "text": "No answer was recorded."})
     return items

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from spanfold.dashboard import formatting, span_tree, transcripts
+from spanfold.dashboard.thumbnails import Easel
 
 START = dt.datetime(2025, 11, 20, 12)
 
@@ -117,16 +118,16 @@ def test_new_first_repeats_folded() -> None:
 )  # fmt: skip
 def test_parts(part: dict[str, Any], label: str, text: str) -> None:
     """Every part of the schemas has a form, JSON inside strings is opened, the unknown is shown as it is."""
-    item = transcripts.part(part, "p", ())
+    item = transcripts.part(part, "p", (), Easel())
     assert (item["label"], item["text"]) == (label, text)
 
 
 def test_large_parts_wait() -> None:
     """Of a part over 64 KiB the browser gets a peek and its size, and all of it when asked."""
     part = {"type": "text", "content": "x" * 100_000}
-    item = transcripts.part(part, "p", ())
+    item = transcripts.part(part, "p", (), Easel())
     assert (len(item["text"]), item["rest"]) == (transcripts.PEEK, "Show all 100k characters")
-    assert len(transcripts.part(part, "p", ("p",))["text"]) == 100_000
+    assert len(transcripts.part(part, "p", ("p",), Easel())["text"]) == 100_000
 
 
 def test_words_that_cannot_be_opened() -> None:
