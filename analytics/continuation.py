@@ -62,6 +62,7 @@ class Continuations:
     def update(self, turns: Iterable[Turn]) -> list[Turn]:
         """Takes new or grown turns; gives every turn whose link or conversation may have changed."""
         fresh = list(turns)
+        restated = [t for t in fresh if (old := self._turns.get(t.identity)) is not None and old.stated != t.stated]
         for turn in fresh:
             self._index(turn)
         asking = dict.fromkeys(fresh)
@@ -74,6 +75,8 @@ class Continuations:
             if before is not turn.before:
                 self._relink(turn, before)
                 changed.update(dict.fromkeys(_with_followers(turn)))
+        for turn in restated:  # the conversation of those who go on from it, too
+            changed.update((follower, None) for follower in _with_followers(turn) if follower.before)
         changed.update((turn, None) for turn in fresh if turn.before)
         self._forget()
         return list(changed)

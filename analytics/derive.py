@@ -86,6 +86,35 @@ class Deriver:
         self._link(whole, rows, version, derived)
         return derived
 
+    def revise(
+        self, before: pl.DataFrame, spans: pa.Table, contexts: Iterable[Mapping[str, Any]], version: int,
+    ) -> Derived:  # fmt: skip
+        """What follows where rows take the place of stored ones. `before`: the whole traces as they are stored, with
+        what was decided (`StoredSpans.traces`); `spans`: the rows in their new form, with `date`; `contexts`: context
+        rows of these spans, stored or new."""
+        derived, rows, keys = Derived(), list(contexts), list(_identity_schema())
+        fresh = _frame(spans)
+        before = before.select(fresh.columns)
+        was = before.select(*keys, *STATE).filter(~pl.col("is_fact"))
+        fresh = fresh.drop(STATE).join(was, on=keys, how="left").select(before.columns)
+        whole = pl.concat([before.join(fresh, on=keys, how="anti"), fresh])
+        whole = _spoken(whole, {(row["tenant"], row["trace_id"], row["span_id"]) for row in rows})
+        after = whole.with_columns(_decided(len(whole), decide(whole)))
+        changed = _changed(whole, after, 0)
+        if changed:
+            self._write_suppressed(after, changed, version, derived)
+        touched = after[sorted({*changed, *range(len(after) - len(fresh), len(after))})]
+        counted = pl.col("is_candidate") & pl.col("reason").is_null()
+        ended = before.join(touched.select(keys), on=keys, how="semi").filter(counted)
+        signed = [
+            _filled(frame).with_columns(sign=pl.lit(sign, pl.Int64))
+            for frame, sign in ((touched.filter(counted), 1), (ended, -1))
+        ]
+        derived.signed = pl.concat(signed).to_arrow()
+        derived.calls = len(signed[0]) - len(signed[1])
+        self._link(after, rows, version, derived)
+        return derived
+
     def _suppress(
         self, fresh: pl.DataFrame, touching: pl.DataFrame, old: set[tuple[str, str]],
         with_content: set[tuple[str, str, str]], version: int, derived: Derived,

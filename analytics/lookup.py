@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from spanfold.analytics.derive import COLUMNS, with_facts
 from spanfold.analytics.stored import Columns, select
@@ -78,6 +79,18 @@ class StoredSpans:
         own = said.filter(pl.col("source") != "turn").group_by("tenant", "trace_id", "span_id").agg(says="direction")
         rows = calls.join(own, on=["tenant", "trace_id", "span_id"], how="left").iter_rows(named=True)
         return [row | {"says": row["says"] or []} for row in rows]
+
+    def sharing(self, calls: pa.Table, days: Sequence[dt.date]) -> set[tuple[str, str]]:
+        """(tenant, trace_id) of spans of these days that hold a response id of these calls (tenant, response_id)."""
+        wanted = {day.isoformat() for day in days}
+        self._columns.met(self.manifest)
+        files = [file for file in self.manifest.files_of("spans") if file.date in wanted]
+        source = select("spans", self._columns.groups("spans", files), ["tenant", "trace_id", "response_id"])
+        self._connection.register("wanted", calls.filter(pc.is_valid(calls["response_id"])))
+        sql = f"SELECT DISTINCT tenant, trace_id FROM ({source}) SEMI JOIN wanted USING (tenant, response_id)"
+        found = self._connection.sql(sql).fetchall()
+        self._connection.unregister("wanted")
+        return {(tenant, trace) for tenant, trace in found}
 
     def _find(self, table: str, columns: list[str], traces: Traces) -> pl.DataFrame:
         try:

@@ -79,6 +79,7 @@ class Lake:
             raise
         for path in found.damaged:
             set_aside(data, path, "the manifest is damaged; the one before it stands in for it")
+        self.generation = self.manifest.generation  # what is written from now on is of it; raised by who rewrites
         self._replay_from = self.manifest.pending
         self._sequence = 0
         self._grace_seconds: float = GRACE_SECONDS
@@ -117,7 +118,7 @@ class Lake:
 
     def prepare(self, table: str, day: dt.date, rows: pa.Table, *, level: int) -> FileEntry:
         """Writes a file beside its name, from any thread; `adopt` makes it part of the next commit."""
-        path = f"lake/{table}/gen={self.manifest.generation}/date={day.isoformat()}/m{uuid.uuid4().hex}.parquet"
+        path = f"lake/{table}/gen={self.generation}/date={day.isoformat()}/m{uuid.uuid4().hex}.parquet"
         target = self.data / path
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         size, checksum = _write_parquet(target.with_suffix(".tmp"), table, rows, level)
@@ -136,7 +137,7 @@ class Lake:
     def _target(self, table: str, day: dt.date) -> Path:
         self._sequence += 1
         name = f"{self.manifest.version + 1:08d}-{self._sequence:04d}.parquet"
-        directory = self.data / "lake" / table / f"gen={self.manifest.generation}" / f"date={day.isoformat()}"
+        directory = self.data / "lake" / table / f"gen={self.generation}" / f"date={day.isoformat()}"
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._touched |= {directory, directory.parent, directory.parent.parent}
         return directory / name
@@ -163,6 +164,7 @@ class Lake:
         manifest = replace(
             self.manifest,
             version=self.manifest.version + 1,
+            generation=self.generation,
             created_ns=now,
             journal=journal or self.manifest.journal,
             pending=pending or journal or self.manifest.pending,

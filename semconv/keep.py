@@ -72,6 +72,25 @@ def keep_spans(
     return Kept(columns=columns, private=private.rows())
 
 
+def keep_again(
+    batch: SpanBatch,
+    fields: Mapping[str, pa.Array],
+    content_keys: Collection[str],
+    *,
+    unparsed: Sequence[tuple[int, str]] = (),
+    event_keys: Collection[tuple[str, str]] = (),
+) -> Kept:
+    """Of spans that were stored before (`rebuild.rebuilt_batch`): the columns `promoted`, `attributes`,
+    `attributes_typed` and `events`, and the private members of these names, as `keep_spans` makes them."""
+    private = Privates()
+    bits, taken = promoted(batch.attributes, fields)
+    columns = {"promoted": pa.array(bits)}
+    columns |= keep_attributes(batch.attributes, taken, content_keys, unparsed, private)
+    events = read_events(flat(batch.columns["events"]), {}, frozenset(event_keys), frozenset(unparsed))
+    private.add("events", events.private)
+    return Kept(columns=columns | {"events": events.column}, private=private.rows())
+
+
 class Privates:
     """Private objects by row."""
 

@@ -8,8 +8,9 @@ counts. The attributes themselves are kept elsewhere (`keep.py`) exactly as sent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -92,10 +93,14 @@ def normalise_spans(
     *,
     hash_key: HashKey | None = None,
     filler: Callable[..., Filler] = Filler,
+    marked: Mapping[str, Mask] = MappingProxyType({}),
 ) -> Normalised:
     """Reads what the spans of a batch mean. `hash_key(tenant)` keys the prompt fingerprint; `filler` may be one that
-    remembers which rule filled what (semconv/explain.py)."""
+    remembers which rule filled what (semconv/explain.py); `marked`: rows known to speak a dialect of which they may
+    show no mark any more (semconv/renormalise.py)."""
     spans = _opened(batch, dialects, filler)
+    for name, mask in marked.items():
+        spans.masks[name] = spans.masks[name] | mask if name in spans.masks else mask
     _fill_fields(spans)
     _fill_from_origins(spans)
     content_keys, unparsed = _read_content(spans)

@@ -75,7 +75,7 @@ def rebuilt_batch(rows: Sequence[Row], privates: Sequence[Row]) -> SpanBatch:
 def _event(event: Row) -> Span.Event:
     return Span.Event(
         name=event.get("name") or "", time_unix_nano=int(event.get("time_unix_nano") or 0),
-        attributes=key_values(event["attributes"]),
+        attributes=key_values(event["attributes"]), dropped_attributes_count=event.get("dropped_attributes_count") or 0,
     )  # fmt: skip
 
 

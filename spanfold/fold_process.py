@@ -37,6 +37,7 @@ from spanfold.exporter.lake import Lake
 from spanfold.exporter.redact import Redactor
 from spanfold.exporter.redaction_rules import BUILT_IN
 from spanfold.folding import Folding
+from spanfold.renormalising import renormalise_if_asked
 from spanfold.retaining import Retention
 from spanfold.settings import Settings
 
@@ -70,6 +71,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             folding.merge_some()
             folding.compact_if_asked()
             erase_if_asked(folding, settings)
+            renormalise_if_asked(folding, settings)
             care.look()
             if began - kept_at > 10:
                 _keep_house(folding, retention)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,24 @@ from spanfold.exporter.redaction_rules import BUILT_IN
 from spanfold.merging import Merging
 from spanfold.requests import Requests
 from spanfold.semconv import dialect_files
+from spanfold.semconv.detection import Dialects
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 
 PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
 RULES_SECONDS = 1.0  # between looks for changed redaction rules
 TURNS = 100_000  # latest calls that a new call may be found to continue
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What rewriting stored rows needs, on the thread that folds and after `Folding.settle`."""
+
+    keyring: Keyring
+    redactor: Callable[[str], Redactor]
+    dialects: Dialects
+    stored: StoredSpans
+    roll_up: RollUp
 
 
 class Folding:
@@ -109,6 +122,12 @@ class Folding:
     def doubts(self) -> bool:
         """Did a process end on what comes next?"""
         return self._chunks.doubts(self._position)
+
+    @property
+    def parts(self) -> Parts:
+        """The parts in force now; the stored spans are those of the newest manifest."""
+        self._stored.manifest = self.lake.manifest
+        return Parts(self._keyring, self._redactor, self._loaded.dialects, self._stored, self._roll_up)
 
     def settle(self) -> None:
         """Waits for the commit and the merge that are under way."""

@@ -38,6 +38,7 @@ VERBS = {
     "dialects": "spanfold.cli.dialects:dialects",
     "stats": "spanfold.cli.read:stats",
     "waste": "spanfold.cli.waste:waste",
+    "renormalise": "spanfold.cli.renormalise:renormalise",
     "tail": "spanfold.cli.read:tail",
     "show": "spanfold.cli.read:show",
     "explain-span": "spanfold.cli.explain:explain_span",

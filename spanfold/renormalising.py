@@ -1,0 +1,323 @@
+"""Stored spans read again by today's dialect tables: by the fold process that runs, or here when none does.
+
+Who asks leaves `run/renormalise` and waits for `run/renormalised`. One day is one commit: its changed span files, what
+follows from them (decisions, links, rollup deltas) and new words, in a new generation; files that were replaced stay
+for readers of the manifest before, as after a merge. A crash leaves each day as it was or as it will be, and what is
+done again changes nothing. Between two days the folding goes on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from spanfold.analytics.derive import Deriver
+from spanfold.analytics.recall import recent_turns
+from spanfold.collector.errors import CollectorError
+from spanfold.collector.lock import is_held
+from spanfold.collector.renormalise import Identity, Rereader, Revised, spoken_of
+from spanfold.errors import SpanfoldError
+from spanfold.exporter.compact import merged_rows
+from spanfold.exporter.durable import write_durably
+from spanfold.exporter.errors import ExporterError, FileDamaged, LakeLocked
+from spanfold.exporter.lake import read_rows
+from spanfold.exporter.manifest import FileEntry, Manifest, read_current
+from spanfold.reading import open_reader
+from spanfold.settings import Settings
+
+if TYPE_CHECKING:
+    from spanfold.folding import Folding
+
+_POLL_SECONDS = 0.05
+_TRIES = 3
+_SLICE = 4096  # spans in memory as Python objects
+_TURNS = 100_000  # calls that others may continue
+_IDENTITY = ["tenant", "trace_id", "span_id"]
+
+
+class NotRenormalised(SpanfoldError):
+    """It did not end in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for; days as YYYY-MM-DD, None = from the first, to the last."""
+
+    since: str | None
+    until: str | None
+    dry_run: bool
+
+    def files(self, manifest: Manifest) -> list[FileEntry]:
+        """The files of spans of these days."""
+        first, last = self.since or "", self.until or "9999"
+        return [file for file in manifest.files_of("spans") if first <= file.date <= last]
+
+
+@dataclass(slots=True)
+class Told:
+    """What came of it, so far."""
+
+    days: int = 0
+    spans: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    unreadable: int = 0  # spans whose private part does not open: they stay as they are
+    calls_gained: int = 0
+    calls_lost: int = 0
+    words_read: int = 0  # spans whose words were found now
+    columns: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Told) -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def as_dict(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name in self.__slots__ if name != "columns"}
+        return counts | {"columns": dict(sorted(self.columns.items()))}
+
+
+# ---- who asks ------------------------------------------------------------------------------------------------------
+def spans_of(settings: Settings, request: Request) -> int:
+    """How many spans are to be read again."""
+    return sum(file.rows for file in request.files(read_current(settings.data)))
+
+
+def ask_to_renormalise(
+    settings: Settings, request: Request, timeout: float, show: Callable[[int], None]
+) -> dict[str, Any]:
+    """What came of it. `show` is told how many spans are done. Raises NotRenormalised after `timeout` seconds,
+    SpanfoldError with what went wrong."""
+    run, token, asked = settings.data / "run", uuid.uuid4().hex, False
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if not is_held(run / "folder.lock") and not is_held(run / "up.lock"):
+            told = _renormalise_here(settings, request, show)
+            if told is not None:
+                return told
+        if not asked:
+            write_durably(run / "renormalise", json.dumps(asdict(request) | {"token": token}).encode())
+            asked = True
+        answer = _read(run / "renormalised")
+        if answer.pop("token", None) == token:
+            (run / "renormalised").unlink()
+            if "error" in answer:
+                raise SpanfoldError(answer["error"])
+            return answer
+        begun = _read(run / "renormalise")
+        if begun.get("token") == token and "told" in begun:
+            show(begun["told"]["spans"])
+        time.sleep(_POLL_SECONDS)
+    raise NotRenormalised(
+        f"not every day was read again after {timeout:g} s: what is done stays done, ask for the rest again"
+    )
+
+
+def _renormalise_here(settings: Settings, request: Request, show: Callable[[int], None]) -> dict[str, Any] | None:
+    """None when somebody began to fold since we looked."""
+    from spanfold.fold_process import prepared
+
+    try:
+        with prepared(settings) as folding:
+            while folding.step(flush=True):
+                continue
+            work, told = Renormaliser(folding, settings, request), Told()
+            for day in work.days():
+                told.add(work.day(day))
+                show(told.spans)
+            return told.as_dict()
+    except LakeLocked:
+        return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# ---- who folds -----------------------------------------------------------------------------------------------------
+def renormalise_if_asked(folding: Folding, settings: Settings) -> None:
+    """One day of what was asked for, noted before and after. Fails the request, not the process; a day that ends the
+    process is not tried for ever."""
+    path = settings.data / "run" / "renormalise"
+    asked = _read(path)
+    if not asked:
+        return
+    folding.refresh_dialects()
+    request = Request(asked["since"], asked["until"], asked["dry_run"])
+    work = Renormaliser(folding, settings, request, asked.get("generation"))
+    told = _told(asked.get("told", {}))
+    day = next((day for day in work.days() if day > asked.get("done", "")), None)
+    answer: dict[str, Any] | None = None
+    if day is None:
+        answer = told.as_dict()
+    elif asked.get("tries", 0) >= _TRIES:
+        answer = {"error": f"{day} was begun {_TRIES} times and not finished: see `spanfold status`, then ask again"}
+    else:
+        state = asked | {"told": told.as_dict(), "generation": work.generation}
+        write_durably(path, json.dumps(state | {"tries": asked.get("tries", 0) + 1}).encode())
+        try:
+            told.add(work.day(day))
+        except (SpanfoldError, OSError, CollectorError, ExporterError) as error:
+            answer = {"error": str(error) or type(error).__name__}
+        else:
+            write_durably(path, json.dumps(state | {"tries": 0, "done": day, "told": told.as_dict()}).encode())
+    if answer is not None:
+        write_durably(settings.data / "run" / "renormalised", json.dumps(answer | {"token": asked["token"]}).encode())
+        path.unlink()
+
+
+def _told(held: Mapping[str, Any]) -> Told:
+    return Told(**(dict(held) | {"columns": Counter(held.get("columns", {}))}))
+
+
+@dataclass(slots=True)
+class _Day:
+    """What one day comes to before it is committed."""
+
+    told: Told = field(default_factory=lambda: Told(days=1))
+    added: list[FileEntry] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    spans: list[pa.Table] = field(default_factory=list)  # changed rows in their new form
+    contexts: list[dict[str, Any]] = field(default_factory=list)  # new ones
+    words: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))  # new rows by table
+
+
+class Renormaliser:
+    """Does one request, on the thread that folds. What it writes is of `generation` (None: the next one)."""
+
+    def __init__(self, folding: Folding, settings: Settings, request: Request, generation: int | None = None) -> None:
+        self._folding, self._settings, self._request = folding, settings, request
+        self.generation = folding.lake.manifest.generation + 1 if generation is None else generation
+        stored, limits = settings.content != "none", settings.content_days is not None or settings.retention_rules
+        self._rereader = Rereader(
+            folding.parts.keyring, settings.content if stored else "encrypted", folding.parts.redactor,
+            folding.parts.dialects, with_words=stored and not limits,
+        )  # fmt: skip
+
+    def days(self) -> list[str]:
+        """The days asked for that hold spans."""
+        return sorted({file.date for file in self._request.files(self._folding.lake.manifest)})
+
+    def day(self, day: str) -> Told:
+        """Reads the spans of a day again and commits what changes; a file that is damaged is set aside first."""
+        lake = self._folding.lake
+        for _ in range(_TRIES):
+            self._folding.settle()
+            self._folding.publish()
+            lake.generation = self.generation
+            try:
+                return self._day(dt.date.fromisoformat(day))
+            except FileDamaged as error:
+                damaged = error.path
+            finally:
+                lake.generation = lake.manifest.generation
+            self._folding.quarantine([damaged])
+        raise SpanfoldError(f"files of {day} are damaged: `spanfold scrub` says which")
+
+    def _day(self, day: dt.date) -> Told:
+        self._rereader.forget()
+        lake, out = self._folding.lake, _Day()
+        contexts = [read_rows(lake.data, file) for file in lake.manifest.files_of("contexts", day.isoformat())]
+        spoken = spoken_of(contexts)
+        for file in lake.manifest.files_of("spans", day.isoformat()):
+            self._file(file, day, spoken, out)
+        if out.spans:
+            self._follow(day, contexts, out)
+        return out.told
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+    def _file(self, file: FileEntry, day: dt.date, spoken: Mapping[Identity, bool], out: _Day) -> None:
+        rows, parts, changed = read_rows(self._settings.data, file), [], 0
+        for start in range(0, len(rows), _SLICE):
+            part = rows.slice(start, _SLICE).combine_chunks()
+            privates = self._privates(part, day)
+            revised = self._rereader.revise(day, part, privates, spoken)
+            parts.append(revised.rows)
+            changed += self._take(revised, day, out)
+            out.told.unreadable += sum(private is None for private in privates)
+        out.told.spans += len(rows)
+        out.told.unchanged += len(rows) - changed
+        if changed and not self._request.dry_run:
+            out.removed.append(file.path)
+            out.added.append(self._folding.lake.write("spans", day, pa.concat_tables(parts), level=file.level))
+
+    def _take(self, revised: Revised, day: dt.date, out: _Day) -> int:
+        """Notes what came of a slice; gives how many rows changed."""
+        at = np.flatnonzero(revised.changed)
+        out.told.changed += len(at)
+        out.told.words_read += revised.read
+        out.told.columns += revised.columns
+        if len(at):
+            changed = revised.rows.take(pa.array(at))
+            out.spans.append(changed.append_column("date", pa.array([day] * len(at), pa.date32())))
+        out.contexts += revised.contexts
+        for table, rows in revised.tables.items():
+            out.words[table].append(rows)
+        return len(at)
+
+    def _privates(self, rows: pa.Table, day: dt.date) -> list[dict[str, Any] | None]:
+        """The private object of each row, {} where it has none, None where it does not open."""
+        places = [
+            {"date": day, "tenant": tenant, "private_block": block.hex() if block else None, "private_offset": offset,
+             "private_length": length}
+            for tenant, block, offset, length in zip(
+                *(rows[n].to_pylist() for n in ("tenant", "private_block", "private_offset", "private_length")),
+                strict=True)
+        ]  # fmt: skip
+        opened = (
+            open_reader(self._settings.data).private(places) if rows["private_block"].null_count < len(rows) else []
+        )
+        if not opened:
+            return [{} for _ in places]
+        return [found or (None if place["private_block"] else {}) for found, place in zip(opened, places, strict=True)]
+
+    # ---- what follows ----------------------------------------------------------------------------------------------
+    def _follow(self, day: dt.date, contexts: list[pa.Table], out: _Day) -> None:
+        """Decisions, links and rollups of the changed spans; then the commit."""
+        folding, lake = self._folding, self._folding.lake
+        spans, stored = pa.concat_tables(out.spans), folding.parts.stored
+        around = [day + dt.timedelta(days=more) for more in (-1, 0, 1)]
+        traces = set(zip(spans["tenant"].to_pylist(), spans["trace_id"].to_pylist(), strict=True))
+        traces |= stored.sharing(spans.filter(spans["is_candidate"]).select(["tenant", "response_id"]), around)
+        turns = [*_contexts_of(contexts, spans), *out.contexts]
+        deriver = Deriver(stored.traces, turns=_TURNS)
+        if turns:
+            earlier = tuple(file for file in lake.manifest.files if file.date <= around[-1].isoformat())
+            deriver.recall(recent_turns(self._settings.data, replace(lake.manifest, files=earlier), _TURNS))
+        derived = deriver.revise(stored.traces(sorted(traces)), spans, turns, lake.manifest.version + 1)
+        assert derived.signed is not None
+        signs = pl.DataFrame(derived.signed).group_by(_IDENTITY).agg(pl.col("sign").sum())["sign"]
+        out.told.calls_gained, out.told.calls_lost = int((signs > 0).sum()), int((signs < 0).sum())
+        if self._request.dry_run:
+            return
+        for table, days in (derived.tables | {"rollup": folding.parts.roll_up(derived.signed)}).items():
+            out.added += [lake.write(table, date, rows) for date, rows in days.items() if rows.num_rows]
+        for table, parts in out.words.items():
+            out.added.append(lake.write(table, day, pa.concat_tables(parts)))
+        counters = {"calls": derived.calls, "renormalised": out.told.changed}
+        lake.commit(out.added, removed=out.removed, counters=counters)
+        folding.forget()
+        folding.publish()
+
+
+def _contexts_of(contexts: list[pa.Table], spans: pa.Table) -> list[dict[str, Any]]:
+    """The stored context rows of these spans that count."""
+    if not contexts:
+        return []
+    held = pl.DataFrame(merged_rows("contexts", pa.concat_tables(contexts)))
+    wanted = pl.DataFrame(spans.select(_IDENTITY))
+    return held.join(wanted, on=_IDENTITY, how="semi").to_dicts()
