@@ -1,4 +1,4 @@
-"""Bounds on an HTTP connection that uvicorn does not set: the size of headers, and how long they may take."""
+"""Bounds on an HTTP connection that uvicorn does not set: the size of headers, how long they and a body may take."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES = 64 << 10
 HEADER_SECONDS = 20.0  # from the connection, or from the first byte after an answer, to the end of the headers
+MESSAGE_SECONDS = 150.0  # from the end of the headers to the end of the body, whether or not somebody reads it
 _LINGER_SECONDS = 0.5  # what comes after a last answer is thrown away for so long
 MAX_CONNECTIONS = 4096  # each may hold a little of a request
 
@@ -39,14 +40,18 @@ class BoundedConnection(HttpToolsProtocol):
         self._waiting_bytes = 0  # received since the headers began
         self._in_headers = True
         self._ended = False
-        self._header_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self.most():
             self._end_with(_TOO_MANY)
             return
-        self._header_timer = self.loop.call_later(HEADER_SECONDS, transport.close)
+        self._timer = self.loop.call_later(HEADER_SECONDS, transport.close)
+
+    def most(self) -> int:
+        """Connections of one server at a time, websockets included."""
+        return MAX_CONNECTIONS
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -57,8 +62,8 @@ class BoundedConnection(HttpToolsProtocol):
             return
         if self._in_headers:
             self._waiting_bytes += len(data)
-            if self._header_timer is None:
-                self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+            if self._timer is None:
+                self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
         super().data_received(data)
         if self._in_headers and not self._ended and self._waiting_bytes > MAX_HEADER_BYTES:
             self._end_with(_TOO_LARGE)
@@ -73,6 +78,8 @@ class BoundedConnection(HttpToolsProtocol):
         if self._header_bytes > MAX_HEADER_BYTES:
             self._end_with(_TOO_LARGE)
         else:
+            if not self.parser.should_upgrade():
+                self._timer = self.loop.call_later(MESSAGE_SECONDS, self.transport.close)
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -80,6 +87,7 @@ class BoundedConnection(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._stop_timer()
         if not self._ended:
             super().on_message_complete()
         self._in_headers, self._header_bytes, self._waiting_bytes = True, 0, 0
@@ -95,6 +103,6 @@ class BoundedConnection(HttpToolsProtocol):
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
     def _stop_timer(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -132,15 +132,17 @@ def run(settings: Settings) -> None:
     from spanfold.api import api_routes
     from spanfold.api_operations import House
     from spanfold.dashboard import backend, theme
+    from spanfold.dashboard_bounds import TimelyBodies, bound_connections
     from spanfold.gate import Gate
 
     house = House(settings)
     backend.install(open_backend(settings, house))
     routes = [*api_routes(house), *sign_in_routes(settings, house)]
-    gate = Middleware(Gate, access=house.access, settings=settings)
-    app = st.App(
-        APP, routes=routes, middleware=[Middleware(SecurityHeaders), gate], lifespan=_lifespan, on_script_error=_show
-    )  # fmt: skip
+    layers = [
+        Middleware(TimelyBodies), Middleware(SecurityHeaders), Middleware(Gate, access=house.access, settings=settings)
+    ]  # fmt: skip
+    app = st.App(APP, routes=routes, middleware=layers, lifespan=_lifespan, on_script_error=_show)
+    bound_connections()
     app.run(config=theme.server_options(settings.host, settings.dashboard_port, sorted(own_names(settings))))
 
 
