@@ -46,9 +46,30 @@ def merge(spans: pl.DataFrame, group: list[int], reason: str, out: dict[int, Dec
         )
     )
     (kept, best), others = facts[0], facts[1:]
+    nearer: Row = {}
+    for _, other in others:
+        nearer |= _nearer(best | nearer, other)
+    if nearer:
+        held = out[kept].fills if kept in out else ()
+        out[kept] = Decision(None, None, tuple((dict(held) | nearer).items()))
     _give(out, kept, best, [other for _, other in others])
     for row, _ in others:
         out[row] = Decision(reason, best["span_id"])
+
+
+def _nearer(own: Row, other: Row) -> Row:
+    """The output side of a twin that lies within this span, where it states another total: it stood nearer to the
+    wire. Who adds up the chunks of a stream counts twice what its first and its last chunk both state, as
+    opentelemetry-instrumentation-anthropic 0.62 does around the spans of the SDK itself."""
+    side = _SIDES[1]
+    total = side[0]
+    ends = [row["start_time"].timestamp() + row["duration_ns"] / 1e9 for row in (own, other)]
+    within = own["start_time"] <= other["start_time"] and ends[1] <= ends[0]
+    if not within or own[total] is None or other[total] is None or own[total] == other[total]:
+        return {}
+    if any(other[name] is None and own[name] is not None for name in side):
+        return {}  # buckets that are not replaced would not add up
+    return {name: other[name] for name in side if other[name] != own[name]}
 
 
 def _give(out: dict[int, Decision], row: int, own: Row, others: list[Row]) -> None:

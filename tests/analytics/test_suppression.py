@@ -195,6 +195,18 @@ def test_a_total_that_differs_gives_no_part_of_its_split() -> None:
     assert {"inner": Decision("twin", "outer")} == found
 
 
+def test_of_a_stream_the_inner_twin_knows_the_output() -> None:
+    """The wrapper added the first chunk's count to the last one's, which already is the whole: 88 + 1. The SDK's own
+    span lies within it. A twin that lies around, or that knows less of the split, changes nothing."""
+    wrapper = call("outer", None, (58, 89), response_id="r", has_content=True, text_output_tokens=89, **at(0, 110))
+    inner = call("inner", None, (58, 88), response_id="r", scope_name="sdk", text_output_tokens=88, **at(1, 108))
+    found = decided(wrapper, inner)
+    assert Decision("twin", "outer") == found["inner"]
+    assert {"output_tokens": 88, "text_output_tokens": 88} == dict(found["outer"].fills)
+    for other in (inner | at(1, 120), inner | {"text_output_tokens": None}):
+        assert {"inner": Decision("twin", "outer")} == decided(wrapper, other)
+
+
 def fact(span_id: str, recorded_at: str, **values: Any) -> dict[str, Any]:
     return span(span_id, recorded_at, is_fact=True, **values)
 
