@@ -391,6 +391,7 @@ def test_trace_is_reviewed_with_a_comment(own_house: Backend) -> None:
     )
 
 
+@pytest.mark.slow
 def test_sql_of_every_table_runs_elsewhere(house: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """`Copy as SQL` gives text that a stock DuckDB runs on the published file to the same rows, on every page."""
     asked: list[tuple[str, dict[str, Any]]] = []

@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from spanfold.collector.segments import frames, segment_numbers, segment_path
 from spanfold.exporter.blocks import open_block
 from spanfold.exporter.keys import Keyring
@@ -68,6 +70,7 @@ def live_through_trouble(running: Running, plant: Plants) -> None:
     running.spanfold("sql", "SELECT * FROM spans WHERE attributes::INT > 1", check=False)
 
 
+@pytest.mark.slow
 def test_no_planted_word_is_on_disk_in_clear(tmp_path: Path) -> None:
     """Rule 6: over 50 words in every kind of content, errors, kills, a dead letter, a damaged record. No file, no
     temporary file and no printed line holds one, in clear, inflated or decoded; what is clear by design is found, so
