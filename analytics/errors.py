@@ -25,5 +25,9 @@ class QueryTooSlow(AnalyticsError):
     """The query was stopped at its time limit."""
 
 
+class QueryAbandoned(AnalyticsError):
+    """The query was stopped because nobody waits for its answer any more."""
+
+
 class ContentWithheld(KeyMissing):
     """You may not read content here: ask who administers Spanfold for a role that may."""

@@ -20,7 +20,7 @@ from spanfold.analytics.records import call_records, span_record
 from spanfold.analytics.snapshots import Opened, Snapshots, Tenants
 from spanfold.analytics.statements import PAGED, Query, page_of
 from spanfold.analytics.tenancy import tenants_of
-from spanfold.analytics.time_limit import ended_after
+from spanfold.analytics.time_limit import Awaited, ended_after
 from spanfold.exporter.keys import Keyring
 
 Row = dict[str, Any]
@@ -31,18 +31,25 @@ class Reader:
 
     def __init__(
         self, data: Path, keyring: Keyring | None = None, *, threads: int = 2, snapshots: Snapshots | None = None,
-        tenants: Tenants = None, content: bool = True, seconds: float | None = None,
+        tenants: Tenants = None, content: bool = True, seconds: float | None = None, awaited: Awaited | None = None,
     ) -> None:  # fmt: skip
-        """`seconds`: what a named query may take; None = any time."""
+        """`seconds`: what a named query may take; None = any time. One that is no more `awaited` is stopped."""
         self.data, self._keyring = data, keyring
         self._snapshots = snapshots or Snapshots(data, threads=threads)
-        self.tenants, self.content, self._seconds = tenants, content, seconds
+        self.tenants, self.content, self._seconds, self._awaited = tenants, content, seconds, awaited
 
     def within(self, tenants: Tenants, *, content: bool = True) -> Reader:
         """The same, but only these tenants exist (None = all), and with content only if it may be read."""
         return Reader(
             self.data, self._keyring, snapshots=self._snapshots, tenants=tenants, content=content,
-            seconds=self._seconds,
+            seconds=self._seconds, awaited=self._awaited,
+        )  # fmt: skip
+
+    def while_awaited(self, awaited: Awaited) -> Reader:
+        """The same, for one who may go away: named queries that are no more awaited raise QueryAbandoned."""
+        return Reader(
+            self.data, self._keyring, snapshots=self._snapshots, tenants=self.tenants, content=self.content,
+            seconds=self._seconds, awaited=awaited,
         )  # fmt: skip
 
     def all_tenants(self) -> frozenset[str]:
@@ -63,7 +70,7 @@ class Reader:
         """The newest snapshot, held for several queries that must agree. Raises NoSnapshot."""
         return View(
             self._snapshots.newest(self.tenants), self.data, self._keyring, content=self.content,
-            seconds=self._seconds,
+            seconds=self._seconds, awaited=self._awaited,
         )  # fmt: skip
 
     def query(self, name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
@@ -105,9 +112,9 @@ class View:
 
     def __init__(
         self, opened: Opened, data: Path, keyring: Keyring | None, *, content: bool = True,
-        seconds: float | None = None,
+        seconds: float | None = None, awaited: Awaited | None = None,
     ) -> None:  # fmt: skip
-        self.version, self._seconds = opened.version, seconds
+        self.version, self._seconds, self._awaited = opened.version, seconds, awaited
         self._opened, self._data, self._keyring, self._content = opened, data, keyring, content
 
     def query(self, name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
@@ -126,7 +133,7 @@ class View:
 
     def _run(self, query: Query) -> pa.Table:
         cursor = self._opened.cursor()
-        with ended_after(cursor, self._seconds):
+        with ended_after(cursor, self._seconds, self._awaited):
             return cursor.sql(query.text, params=query.parameters or None).to_arrow_table()
 
     def _may_open(self, wanted: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import streamlit as st
 
-from spanfold.analytics.errors import NoSnapshot
+from spanfold.analytics.errors import NoSnapshot, QueryAbandoned
 from spanfold.analytics.filters import Filters
 from spanfold.dashboard.backend import backend
 
@@ -17,7 +17,10 @@ Row = dict[str, Any]
 def table(name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
     """The answer of a named query on the newest snapshot."""
     key = (version(), backend().scope, name, repr(filters), repr(sorted(params.items())))
-    return _table(*key, (backend().reader, filters, params))
+    try:
+        return _table(*key, (backend().reader, filters, params))
+    except QueryAbandoned:
+        st.stop()
 
 
 def rows(name: str, filters: Filters | None = None, **params: Any) -> list[Row]:

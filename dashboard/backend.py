@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from spanfold.analytics.explaining import DIALECTS, Dialects
 from spanfold.analytics.queries import Reader
+from spanfold.dashboard.waiting import awaited
 from spanfold.state.access import ADMIN, ANY_TENANT, REVIEW, AccessRefused, Caller, local_caller
 from spanfold.state.reviews import Reviews
 from spanfold.state.store import StateStore, TenantState
@@ -98,15 +99,17 @@ class Backend:
         return any(self.gate.allows(self.caller, action, name) for name in asked)
 
     def of_session(self) -> Backend:
-        """Cut down to the caller of the running session. Raises what the gate raises where there is none."""
+        """Cut down to the caller of the running session, with queries that end when its page is left. Raises what the
+        gate raises where there is no caller."""
+        waits = awaited()
+        reader = self.reader if waits is None else self.reader.while_awaited(waits)
         if self.gate is None:
-            return self
+            return self if waits is None else replace(self, reader=reader)
         caller = self.gate.caller()
         tenants, content = self.gate.sees(caller)
         return replace(
-            self, caller=caller, reviewer=caller.name, tenants=tenants,
-            reader=self.reader.within(tenants, content=content),
-        )  # fmt: skip
+            self, caller=caller, reviewer=caller.name, tenants=tenants, reader=reader.within(tenants, content=content)
+        )
 
 
 _installed: list[Backend] = []

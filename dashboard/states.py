@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from spanfold.analytics.errors import QueryAbandoned
 from spanfold.analytics.filters import Filters
 from spanfold.dashboard import answers, filter_bar, formatting
 from spanfold.dashboard.backend import backend
@@ -126,6 +127,8 @@ def guarded(page: Callable[[], None]) -> None:
         raise
     except AccessRefused as error:
         refused(error)
+    except QueryAbandoned:
+        st.stop()
     except Exception as error:
         error_card(error)
 

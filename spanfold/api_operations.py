@@ -85,9 +85,14 @@ class Seen:
         self.cancellation = api_sql.Cancellation()
 
     @property
+    def _reader(self) -> Reader:
+        """Its queries end when the caller goes away."""
+        return self.house.reader.while_awaited(self.cancellation.awaited)
+
+    @property
     def reader(self) -> Reader:
         """Without content, until `open_content` says otherwise."""
-        return self.house.reader.within(self.tenants, content=False)
+        return self._reader.within(self.tenants, content=False)
 
     @cached_property
     def state(self) -> TenantState:
@@ -100,7 +105,7 @@ class Seen:
             return self.reader
         self.check_content()
         self.house.state.audit.note(self.caller.name, area, "read", subject, self._where() | details)
-        return self.house.reader.within(self.tenants)
+        return self._reader.within(self.tenants)
 
     def check_content(self) -> None:
         allowed = self.house.access.tenants(self.caller, CONTENT, self._resource, lambda: self.house.reader)

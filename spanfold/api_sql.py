@@ -51,6 +51,10 @@ class Cancellation:
             if self._gone:
                 query.cancel()
 
+    def awaited(self) -> bool:
+        """Is the caller still there?"""
+        return not self._gone
+
     def cancel(self) -> None:
         with self._lock:
             self._gone = True
