@@ -55,6 +55,14 @@ def pieces(data: Path) -> list[dict[str, Any]]:
     return [found[name] for name in sorted(found)]
 
 
+def drop(data: Path, path: str) -> None:
+    """Deletes a piece and its note, because a person said so."""
+    kept = data / path
+    for each in (kept, kept.with_name(kept.name + _NOTE)):
+        each.unlink(missing_ok=True)
+    sync_dirs([kept.parent])
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         note = json.loads(path.read_bytes())

@@ -22,11 +22,13 @@ from spanfold.collector.journal_erasure import Holds, empty_records
 from spanfold.collector.lock import is_held
 from spanfold.collector.segments import Position, durable_end
 from spanfold.errors import SpanfoldError
+from spanfold.exporter.archive_erasure import ArchiveErased, erase_archive
 from spanfold.exporter.durable import write_durably
 from spanfold.exporter.erasure import Erased, check, erase, find
 from spanfold.exporter.erasure_subject import Found, Subject
 from spanfold.exporter.errors import ExporterError, FileDamaged, LakeLocked
 from spanfold.exporter.keys import Keyring
+from spanfold.exporter.quarantine import drop, pieces
 from spanfold.exporter.redact import pseudonym
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.05
 _TRIES = 3
 _NAMED = 1000  # message ids that a receipt lists
+_WORDLESS = ("lake/keys/", "lake/manifest/")  # hold keyed hashes and names of files
 
 
 class NotErased(SpanfoldError):
@@ -53,6 +56,7 @@ class Request:
     tenant: str
     who: str
     dry_run: bool
+    drop_quarantine: bool = False  # delete what lies there and may hold anybody's words
 
 
 # ---- who asks ------------------------------------------------------------------------------------------------------
@@ -152,7 +156,7 @@ class Eraser:
             if keep is not None:
                 keep(receipt)
             receipt |= self._commit(found, erased, receipt["days_packed_anew"])
-        receipt |= {"not_searched": self._not_searched()}
+        receipt |= {"not_searched": [] if request.dry_run and request.drop_quarantine else self._doubtful()}
         self._note(request, found, receipt)
         return receipt | {"seconds": round(time.monotonic() - began, 3)}
 
@@ -185,9 +189,15 @@ class Eraser:
                 _concerns(found, erased), tenant=request.tenant, dry_run=request.dry_run
             )
             lines = state.audit.naming({request.id})
+        archived = self._erase_archive(found, dry_run=request.dry_run)
+        dropped = self._doubtful() if request.drop_quarantine else []
+        if not request.dry_run:
+            for path in dropped:
+                drop(self._data, path)
         return {
             "journal_records_emptied": emptied, "dead_letters_dropped": letters, "comments_erased": comments,
-            "audit_lines_kept": lines,
+            "audit_lines_kept": lines, "archive_rows_removed": archived.rows, "archive_files": archived.files,
+            "archive_left": archived.left, "quarantine_dropped": dropped,
         }  # fmt: skip
 
     def _drop_letters(self, holds: Holds, *, dry_run: bool) -> list[str]:
@@ -228,11 +238,13 @@ class Eraser:
                 count += 1
         return count
 
-    def _not_searched(self) -> list[str]:
-        """Damaged pieces set aside, whose nobody can say they are, and archives, which are the person's own."""
-        aside = self._data / "quarantine"
-        pieces = sorted(str(path.relative_to(self._data)) for path in aside.rglob("*") if path.is_file())
-        return [*pieces, *([str(self._archive)] if self._archive is not None else [])]
+    def _erase_archive(self, found: Found, *, dry_run: bool) -> ArchiveErased:
+        return erase_archive(self._archive, found, dry_run=dry_run) if self._archive is not None else ArchiveErased()
+
+    def _doubtful(self) -> list[str]:
+        """Damaged pieces set aside that may hold words: whose they are nobody can say."""
+        known = pieces(self._data)
+        return [piece["path"] for piece in known if not str(piece.get("was") or "").startswith(_WORDLESS)]
 
     def _note(self, request: Request, found: Found, receipt: dict[str, Any]) -> None:
         """The audit line names the subject by a keyed hash: it proves the erasure and gives nothing back."""

@@ -22,9 +22,15 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--trace", "trace", metavar="ID", help="One trace, 32 hex digits.")
 @click.option("--tenant", default="default", show_default=True, help="Whose data.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; change nothing.")
+@click.option(
+    "--drop-quarantine", is_flag=True, help="Delete damaged pieces in quarantine/ too: nobody can search them."
+)
 @click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds to wait.")
 @_as_json
-def erase(settings: Settings, tenant: str, dry_run: bool, timeout: float, as_json: bool, **subject: str | None) -> None:
+def erase(
+    settings: Settings, tenant: str, dry_run: bool, drop_quarantine: bool, timeout: float, as_json: bool,
+    **subject: str | None,
+) -> None:  # fmt: skip
     """Take away for good what a user, session or trace said and who that was; measures stay."""
     from spanfold.erasing import Request, ask_to_erase
     from spanfold.reading import NoDataDirectory, operating_user
@@ -39,7 +45,7 @@ def erase(settings: Settings, tenant: str, dry_run: bool, timeout: float, as_jso
             raise click.UsageError(f"{value!r} is not a trace id: 32 hexadecimal digits")
     if not settings.data.is_dir():
         raise NoDataDirectory
-    receipt = ask_to_erase(settings, Request(kind, value, tenant, operating_user(), dry_run), timeout)
+    receipt = ask_to_erase(settings, Request(kind, value, tenant, operating_user(), dry_run, drop_quarantine), timeout)
     if as_json:
         print_json(receipt)
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from spanfold.collector.journal_reader import JournalReader
 from spanfold.collector.segments import JournalRecord, Position
 from spanfold.erasing import Eraser, Request
 from spanfold.exporter.keys import Keyring
+from spanfold.exporter.quarantine import set_aside
+from spanfold.retaining import Retention
 from spanfold.state.comments import CommentSealer
 from spanfold.state.store import StateStore
 from spanfold.state.targets import Target
@@ -316,3 +320,55 @@ def test_an_erasure_survives_the_end_of_its_process(tmp_path: Path) -> None:
     assert found_in(everywhere().tree(running.data)) == {
         "system", "shared", "common", "bobsaid", "bobheard", "nobodysaid", "nobodyheard", "userbob", "sessionb",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_archive_forgets_a_user(filled: Product, tmp_path: Path) -> None:
+    """Calls of the user are in no file of the archive any more, also those of a day that is no longer in the lake;
+    others' are, and a file that cannot be read is named."""
+    archive = tmp_path / "archive"
+    settings = dataclasses.replace(filled.settings, archive=archive, content_days=30)
+    filled.send(traces([chat(50, 1, start=NOON + 300 * DAY)]))  # so that the others are old
+    filled.fold()
+    retention = Retention(filled.folding, settings)
+    retention.work(confirmed=True)
+    gone = archive / "date=2020-01-01"
+    gone.mkdir()
+    (file,) = (archive / "date=2025-11-20").glob("*.parquet")
+    shutil.copy(file, gone / "calls-00000001.parquet")
+    (gone / "calls-00000002.tmp").write_bytes(b"what a kill left")
+    assert {"alicesaid", "bobsaid", "nobodysaid"} <= found_in(everywhere().tree(archive))
+    damaged = gone / "calls-00000003.parquet"
+    damaged.write_bytes(b"no Parquet")
+    said = Eraser(filled.folding, settings).erase(Request("user", ALICE, "default", "admin", True))
+    assert (gone / "calls-00000002.tmp").exists()
+    damaged.rename(tmp_path / "damaged")
+    assert "alicesaid" in found_in(everywhere().tree(archive))
+    (tmp_path / "damaged").rename(damaged)
+    receipt = Eraser(filled.folding, settings).erase(Request("user", ALICE, "default", "admin", False))
+    damaged.unlink()
+    assert found_in(everywhere().tree(archive)) & ALICES == set()
+    assert {"bobsaid", "nobodysaid"} <= found_in(everywhere().tree(archive))
+    names = ("archive_rows_removed", "archive_files", "archive_left")
+    assert [said[name] for name in names] == [receipt[name] for name in names]
+    assert len(receipt["archive_files"]) == 3
+    assert list(receipt["archive_left"]) == [str(damaged)]
+    assert [path.name for path in gone.iterdir() if path.suffix == ".tmp"] == []
+    assert {path.stat().st_mode & 0o777 for path in archive.rglob("*.parquet") if path.parent != gone} == {0o600}
+
+
+def test_what_lies_in_quarantine_is_named_or_dropped(tmp_path: Path) -> None:
+    """A damaged piece that may hold words is named by every erasure and goes only when that is asked for; one that
+    holds keyed hashes alone is not in the way."""
+    with product(tmp_path / "data") as p:
+        for name in ("lake/spans/x.parquet", "lake/keys/y.run"):
+            (p.data / name).parent.mkdir(parents=True, exist_ok=True)
+            (p.data / name).write_bytes(b"damaged")
+            set_aside(p.data, p.data / name, "made up")
+        doubtful = ["quarantine/lake-spans-x.parquet"]
+        assert erase(p, "user", ALICE)["not_searched"] == doubtful
+        request = Request("user", ALICE, "default", "admin", False, drop_quarantine=True)
+        receipt = Eraser(p.folding, p.settings).erase(request)
+        assert (receipt["quarantine_dropped"], receipt["not_searched"]) == (doubtful, [])
+        left = {path.name for path in (p.data / "quarantine").iterdir()}
+        assert left == {"lake-keys-y.run", "lake-keys-y.run.note"}
