@@ -210,7 +210,8 @@ def with_facts(spans: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
 
 def _late(contexts: Iterable[Mapping[str, Any]], fresh: pl.DataFrame) -> set[tuple[str, str]]:
     """Traces of words that came apart from their spans."""
-    apart = {(row["tenant"], row["trace_id"], row["span_id"]) for row in contexts if row["source"] in ("log", "turn")}
+    sources = ("log", "turn", "delta", "delta_cut")
+    apart = {(row["tenant"], row["trace_id"], row["span_id"]) for row in contexts if row["source"] in sources}
     if apart:
         apart -= set(fresh.select("tenant", "trace_id", "span_id").rows())
     return {(tenant, trace_id) for tenant, trace_id, _ in apart}

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from spanfold.collector import log_rows, metric_rows, span_rows
+from spanfold.collector.deltas import Deltas
 from spanfold.collector.facts import of_content
 from spanfold.collector.log_join import FindPlaces, LogJoin
 from spanfold.collector.noise import Noise
@@ -168,13 +169,15 @@ class Pipeline:
             return []
         for call in spans.turn_calls(self.dialects.turn_names):
             self._turns.call(call)
+        longer = self._deltas.take(spans.steps(self.dialects.delta_names, self._deltas.trace_ids))
         if self._join.listening:
-            return [
+            own = [
                 (place, content)
                 for place, content in spans.places()
                 if not self._join.span(place, content) and content is not None
             ]
-        return spans.contents()
+            return [*own, *longer]
+        return [*spans.contents(), *longer]
 
     def _fingerprints(self, met: Sequence[tuple[Place, SpanContent]]) -> Iterator[tuple[Place, int, str]]:
         """Of the calls whose words came beside them."""
@@ -219,6 +222,7 @@ class Pipeline:
     def _listen(self) -> None:
         self._join = LogJoin(self._quiet_seconds, self._find_places)
         self._turns = Turns(self._quiet_seconds, self._find_calls)
+        self._deltas = Deltas()
         self._meetings = log_rows.Meetings(self._join, self._turns)
 
     def forget(self) -> None:
@@ -235,6 +239,7 @@ class Pipeline:
         self._tenants.clear()
         self._join.again()
         self._turns.again()
+        self._deltas.again()
 
 
 def _rebuilt(folded: Sequence[Folded]) -> Counter[tuple[str, ...]]:

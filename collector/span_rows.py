@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spanfold.collector import decode
+from spanfold.collector.deltas import Step
 from spanfold.collector.noise import Noise
 from spanfold.collector.turns import TurnCall, sides_said
 from spanfold.exporter.fold import Place
@@ -100,6 +101,22 @@ class SpanRows:
         return [
             TurnCall(place, CallOfTurn(span_id, parent, start * 1000), says.get(row, frozenset()))
             for row, place, (span_id, parent), start in zip(rows, self._places(rows), facts, starts, strict=True)
+        ]
+
+    def steps(self, dialects: Collection[str], traces: Collection[str]) -> list[Step]:
+        """The spans of these traces, and of those in which a span of these dialects stands."""
+        if not traces and not any(name in dialects for name in pc.unique(self.table["dialect"]).to_pylist()):
+            return []
+        table = self.table
+        own = pc.fill_null(pc.is_in(table["dialect"], pa.array(sorted(dialects), pa.string())), False)
+        wanted = {*traces, *table["trace_id"].filter(own).to_pylist()}
+        rows = np.flatnonzero(pc.is_in(table["trace_id"], pa.array(sorted(wanted), pa.string())).to_numpy()).tolist()
+        at = pa.array(rows, pa.int64())
+        facts = zip(*(c.take(at).to_pylist() for c in (table["parent_span_id"], table["operation"], own)), strict=True)
+        said = {content.row: content for content in self.found}
+        return [
+            Step(place, parent, said.get(row) if speaks and operation != "execute_tool" else None)
+            for row, place, (parent, operation, speaks) in zip(rows, self._places(rows), facts, strict=True)
         ]
 
     def _places(self, rows: Sequence[int]) -> list[Place]:

@@ -21,6 +21,10 @@ Item = dict[str, Any]
 LARGE = 64 << 10  # characters of one part that are sent to the browser unasked
 PEEK = 4_000  # of a larger part
 DIFFED = 40_000  # characters of a text that is compared word by word
+CUT = (
+    "This call said only what was new. A span of the chain that said the rest did not come, or not in time: "
+    "what follows begins after it."
+)
 CLOSED = "The words are encrypted and the key is not here."
 
 
@@ -39,6 +43,8 @@ def of_call(
     easel = easel or Easel()
     items: list[Item] = []
     if given:
+        if given.get("source") == "delta_cut":
+            items.append({"type": "note", "tone": "warn", "text": CUT})
         items += _system(given, f"{prefix}system", opened) if system else []
         old = [m for m in given["messages"] if not m["is_new"]]
         new = [m for m in given["messages"] if m["is_new"]]

@@ -56,6 +56,11 @@ class Dialects:
         return frozenset(table.name for table in self.tables if table.turn)
 
     @cached_property
+    def delta_names(self) -> frozenset[str]:
+        """Dialects whose spans say only what is new."""
+        return frozenset(table.name for table in self.tables if table.deltas)
+
+    @cached_property
     def turn_scopes(self) -> tuple[str, ...]:
         return tuple(glob for table in self.tables if table.turn for glob in table.detect.scopes)
 

@@ -154,6 +154,7 @@ class Dialect:
     content: Mapping[str, Any] = field(default_factory=dict)  # after load: tuple[Content, ...]
     messages: tuple[EventMessage, ...] = ()
     turn: Turn | None = None
+    deltas: bool = False  # True: a span says only what is new, its parents said the rest (collector/deltas.py)
     facts: tuple[str, ...] = ()  # log records of these names state columns of the call that they are about
     input_tokens: str = ""
     output_tokens: str = ""

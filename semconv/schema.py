@@ -128,6 +128,7 @@ CONTEXTS = pa.schema(
         ("direction", _TEXT),  # input | output
         ("source", _TEXT),  # span | span_event | log | turn (recorded beside the calls of a turn, given to this one)
         # | rebuilt (an attribute cap took its beginning, an earlier call proves it)
+        # | delta (the span said only what was new, its ancestors said the rest) | delta_cut (an ancestor is missing)
         ("revision", pa.int32()),  # highest wins; grows with the pieces found
         ("start_time", _TIME),  # of the span (of its log records while the span is unknown)
         ("tools_id", _ID),  # message_id of the row with role `tools`; input only

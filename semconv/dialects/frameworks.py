@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spanfold.semconv.dialect import Content, Detect, Dialect, Source
 from spanfold.semconv.dialects.otel import PROVIDERS
-from spanfold.semconv.dialects.shared import SPAN_KINDS, response_of, together
+from spanfold.semconv.dialects.shared import SPAN_KINDS, response_of, together, usage_of
 
 SPRING_AI = Dialect(
     name="spring-ai",
@@ -193,18 +193,20 @@ TRACEBRAIN = Dialect(
     name="tracebrain",
     about="TraceBrain SDK: each span says what is new, its parents said the rest (BR-001, BR-004)",
     detect=Detect(prefixes=("tracebrain.",)),
-    fields={
+    deltas=True,
+    fields=together({
         "operation": Source("tracebrain.span.type", values={"llm_inference": "chat", "tool_execution": "execute_tool",
                             "user_request": "invoke_agent", **SPAN_KINDS}),
         "request_model": Source("tracebrain.llm.model"),
         "tool_name": Source("tracebrain.tool.name"),
         "input_tokens": Source("tracebrain.usage.input_tokens"),
         "output_tokens": Source("tracebrain.usage.output_tokens"),
-        "session_id": Source("tracebrain.session.id"),
-    },
+        "session_id": (Source("tracebrain.session.id"), Source("tracebrain.episode.id")),
+    }, usage_of("tracebrain.usage")),
     content={
         "input": (
             Content("tracebrain.tool.input", "tool_call"),
+            Content("tracebrain.llm.new_content"),
             Content("tracebrain.content.new_content"),
         ),
         "output": (
