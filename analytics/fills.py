@@ -89,12 +89,15 @@ def taken_from(own: Row, other: Row) -> Row:
     """The columns that a call takes from another record of the same call: what it lacks; and of a side of its usage
     all or nothing, where it lacks the total, or where the totals are equal and the other knows more of the split."""
     fills = {name: other[name] for name in _OTHERS if own[name] is None and other[name] is not None}
+    told, finer = own["response_model"], other["response_model"]
+    if told and told == own["request_model"] and finer and finer.startswith(told) and finer != told:
+        fills["response_model"] = finer  # one names the alias that was asked for, the other the model that answered
     for side in _SIDES:
         total = side[0]
         if other[total] is None:
             continue
-        finer = sum(other[n] is not None for n in side) > sum(own[n] is not None for n in side)
-        if own[total] is None or (own[total] == other[total] and finer):
+        split = sum(other[n] is not None for n in side) > sum(own[n] is not None for n in side)
+        if own[total] is None or (own[total] == other[total] and split):
             fills |= {name: other[name] for name in side if other[name] is not None and other[name] != own[name]}
             if total == "input_tokens" and other["usage_verdict"] and other["usage_verdict"] != own["usage_verdict"]:
                 fills["usage_verdict"] = other["usage_verdict"]

@@ -219,6 +219,8 @@ def shaped(place: Content, side: str, value: Any, facts: Facts, role: str) -> li
             return content_shapes.result_message(value, facts.tool_call_id)
         case "documents":
             return content_shapes.read_documents(value)
+        case "transcript":
+            return content_shapes.read_transcript(value, role)
         case "records":
             return content_shapes.read_documents(value, "memory_record")
         case _:

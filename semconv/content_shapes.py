@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanfold.semconv.loose_json import clean, opened
-from spanfold.semconv.messages import Message, repair_message, repair_messages
-from spanfold.semconv.parts import Part, repair_part, text_part, tool_call, tool_response
+from spanfold.semconv.messages import Message, read_messages, repair_message, repair_messages
+from spanfold.semconv.parts import Part, repair_part, spread, text_part, tool_call, tool_response
 
 _SAID = frozenset((  # keys of an object whose values are content or stand in columns
     "role", "content", "parts", "name", "tool_calls", "function_call", "refusal", "finish_reason", "messages",
@@ -72,7 +72,7 @@ def read_parts(value: Any) -> list[Part]:
     if isinstance(value, dict) and ("parts" in value or "role" in value):
         message = repair_message(value, "system")
         return message["parts"] if message else []
-    entries = value if isinstance(value, list) else [value]
+    entries = list(spread(value)) if isinstance(value, list) else [value]
     return [part for entry in entries if (part := repair_part(opened(entry))) is not None and part != text_part("")]
 
 
@@ -149,6 +149,19 @@ def read_documents(value: Any, kind: str = "document") -> list[Message]:
         if isinstance(entry, dict) and (kept := {k: v for k, v in entry.items() if v is not None}):
             parts.append(clean({**kept, "type": kind}))
     return [{"role": "tool", "parts": parts}] if parts else []
+
+
+_SPEAKERS = re.compile(r"^(system|developer|user|assistant|tool): ", re.M)
+
+
+def read_transcript(value: Any, role: str = "user") -> list[Message]:
+    """Messages of one flat text with a line `role: words` for each (OpenLIT up to 1.33); anything else as messages.
+    What `str()` made of no words at all (`assistant: None`) was not said."""
+    if not isinstance(value, str) or not _SPEAKERS.match(value):
+        return read_messages(value, role)
+    pieces = _SPEAKERS.split(value)[1:]
+    said = zip(pieces[::2], (words.removesuffix("\n") for words in pieces[1::2]), strict=True)
+    return repair_messages({"role": who, "content": words} for who, words in said if words != "None")
 
 
 def read_texts(value: Any, role: str = "user") -> list[Message]:

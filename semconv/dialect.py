@@ -29,6 +29,7 @@ COLUMNS = TEXT_COLUMNS | INTEGER_COLUMNS | NUMBER_COLUMNS | FLAG_COLUMNS | LIST_
 SIDES = ("input", "output", "system", "tools")
 SHAPES = (  # readers in content.py
     "messages", "event_list", "parts", "tools", "tool_call", "tool_result", "query", "documents", "records", "texts",
+    "transcript",  # a flat text, a line `role: words` a message
     "request", "response",  # a side of a provider's own object
 )  # fmt: skip
 UNITS = (

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from spanfold.semconv.loose_json import clean, opened, read_json
-from spanfold.semconv.parts import Part, repair_part, text_part, tool_call, tool_response
+from spanfold.semconv.parts import Part, repair_part, spread, text_part, tool_call, tool_response
 
 Message = dict[str, Any]
 
@@ -136,7 +136,8 @@ def _of_dict(item: Message, role: str) -> Message | None:
     if not parts and not _says_something(item):
         return None
     call_id = item.get("tool_call_id") or (item.get("id") if stated == "tool" else None)
-    if stated == "tool" and not any(p.get("type") == "tool_call_response" for p in parts):
+    answers = stated == "tool" or (stated == "user" and item.get("tool_call_id"))  # Anthropic's users answer calls
+    if answers and not any(p.get("type") == "tool_call_response" for p in parts):
         parts = [tool_response(_response_of(item, parts), call_id)]
     return _built(stated, parts + _calls(item, parts), None if stated == "tool" else item.get("name"))
 
@@ -181,7 +182,7 @@ def _content_parts(item: Message) -> list[Part]:
     if isinstance(reasoning, str):
         parts.append({"type": "reasoning", "content": reasoning})
     if isinstance(content, str):
-        blocks = _blocks_in_text(content)
+        blocks = [] if content == "[]" and item.get("tool_calls") else _blocks_in_text(content)
         content = blocks if blocks is not None else [content] if content else []
     elif not isinstance(content, list):
         content = [] if content is None else [content]
@@ -251,7 +252,7 @@ def _role(value: Any) -> str:
 
 
 def _built(role: Any, parts: Iterable[Any], name: Any) -> Message | None:
-    repaired = [part for entry in parts if (part := repair_part(entry)) is not None]
+    repaired = [part for entry in spread(parts) if (part := repair_part(entry)) is not None]
     if not repaired:
         return None
     message: Message = {"role": _role(role), "parts": repaired}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from spanfold.semconv.loose_json import clean, opened
@@ -126,6 +126,25 @@ def _as_text(value: Any) -> str:
     return json_text(clean(value)) if isinstance(value, dict | list) else str(value)
 
 
+def spread(parts: Iterable[Any]) -> Iterator[Any]:
+    """The entries, with a text part whose text is a list of blocks taken apart (OpenLIT on Anthropic's system)."""
+    for part in parts:
+        inner = part.get("content") if isinstance(part, dict) and part.get("type") == "text" else None
+        if isinstance(inner, list) and inner and all(_is_text(block) for block in inner):
+            yield from inner
+        else:
+            yield part
+
+
+def _block_told_as_repr(text: str) -> Any:
+    """The words of an OpenAI output block that was written as `str()` of its dict; any other text as it is."""
+    if text.startswith("{'") and "'type': 'output_text'" in text:
+        block = opened(text)
+        if isinstance(block, dict) and isinstance(block.get("text"), str):
+            return block["text"]
+    return text
+
+
 def _text(part: Part) -> Part | None:
     for key in ("content", "text", "value", "input_text", "output_text", "refusal"):
         if part.get(key) is not None:
@@ -136,7 +155,7 @@ def _text(part: Part) -> Part | None:
                 return {"type": "reasoning", "content": str(text)}
             if isinstance(text, str) and _SCRUBBED.fullmatch(text):
                 return {"type": "generic", "generic_type": "scrubbed", "note": text}
-            return text_part(text)
+            return text_part(_block_told_as_repr(text) if isinstance(text, str) else text)
     return None
 
 

@@ -24,6 +24,7 @@ LANGSMITH = Dialect(
             "project": Source("langsmith.trace.session_name"),
             "provider": Source("langsmith.metadata.ls_provider"),
             "request_model": Source("langsmith.metadata.ls_model_name"),
+            "streaming": Source("langsmith.request.streaming"),
             "tags": Source("langsmith.span.tags"),
             "cache_read_tokens": Source(_USAGE + "input_token_details", path="cache_read"),
             "cache_write_tokens": Source(_USAGE + "input_token_details", path="cache_creation"),

@@ -13,6 +13,7 @@ from spanfold.semconv.dialects.otel import PROVIDERS
 from spanfold.semconv.dialects.shared import SPAN_KINDS, USAGE, response_of, together
 
 _CALLS = ("chat", "text_completion", "embeddings", "generate_content")
+_PREPARES = {"._prepare_chat_with_tools": "task"}
 _FIRST_TOKEN = "First Token Stream Event"
 
 OPENINFERENCE = Dialect(
@@ -22,7 +23,10 @@ OPENINFERENCE = Dialect(
     input_tokens="inclusive",  # measured: -openai, -anthropic, -litellm
     fields=together(
         {
-            "operation": Source("openinference.span.kind", values=SPAN_KINDS),
+            "operation": (
+                Source("@name", pattern=r"(\._prepare_chat_with_tools)$", values=_PREPARES, only=True),  # LlamaIndex
+                Source("openinference.span.kind", values=SPAN_KINDS),
+            ),
             "provider": (
                 Source("llm.provider", values=PROVIDERS),
                 Source("llm.system", values=PROVIDERS),
@@ -67,6 +71,7 @@ OPENINFERENCE = Dialect(
                 Source("llm.invocation_parameters", path="stream"),
                 Source("@present", event=_FIRST_TOKEN),
                 Source("input.value", path="streaming", unit="request"),
+                Source("@name", pattern=r"(?i)(stream)(?:_[a-z_]+)?$", values={"stream": "true"}, only=True),
             ),
             "ttft_ms": Source("@time", event=_FIRST_TOKEN, unit="time"),
             "agent_name": Source("agent.name"),
@@ -84,6 +89,7 @@ OPENINFERENCE = Dialect(
             Content("llm.input_messages.*"),
             Content("embedding.embeddings.*", "texts", path="*/embedding/text"),
             Content("llm.prompts.*", "texts", path="*/prompt/text"),
+            Content("llm.prompts", "texts"),
             Content("input.value", "request", operations=_CALLS),
             Content("input.value", "tool_call", operations=("execute_tool",)),
             Content("input.value", "query", operations=("retrieval", "rerank")),

@@ -212,7 +212,7 @@ OTEL_FIRST = Dialect(
         keys=("gen_ai.prompt", "gen_ai.completion"), events=("gen_ai.content.prompt", "gen_ai.content.completion")
     ),
     content={
-        "input": (Content("gen_ai.prompt"), Content("gen_ai.prompt", event="gen_ai.content.prompt")),
+        "input": (Content("gen_ai.prompt"), Content("gen_ai.prompt", "transcript", event="gen_ai.content.prompt")),
         "output": (
             Content("gen_ai.completion", role="assistant"),
             Content("gen_ai.completion", event="gen_ai.content.completion", role="assistant"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from spanfold.semconv.dialect import Content, Detect, Dialect, Source
 
+_SPLIT = ("cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "audio_input_tokens",
+          "audio_output_tokens")  # fmt: skip
 _PARAMETERS = "model_request_parameters"
 
 PYDANTIC_AI = Dialect(
@@ -21,6 +23,8 @@ PYDANTIC_AI = Dialect(
     fields={
         "operation": Source("@name", values={"running tool": "execute_tool", "agent run": "invoke_agent"}, only=True),
         "agent_name": Source("agent_name"),
+        "streaming": Source("@name", pattern=r"^(streaming response) from ", values={"streaming response": "true"}),
+        **{name: Source("gen_ai.usage.raw", path=name, unit="usage") for name in _SPLIT},  # logfire.openai, .anthropic
         "ttft_ms": Source("gen_ai.client.operation.time_to_first_chunk", scale=1000.0),
     },
     content={

@@ -1,6 +1,8 @@
 """Vercel AI SDK 4 to 6 (npm `ai`, scope `ai`): the inner `.doGenerate`, `.doStream`, `.doEmbed` span is the call.
 
-Measured on ai 6.0.326. Version 7 writes the newest conventions (scope `gen_ai`) and needs no table.
+Measured on ai 4, 5.0.277 and 6.0.326. Up to 5 Anthropic's and Bedrock's input excludes cache, and what was read from
+or written to it stands in the provider's metadata only; 6 includes it and says so by the split. Version 7 writes the
+newest conventions (scope `gen_ai`) and needs no table.
 """
 
 from __future__ import annotations
@@ -20,10 +22,25 @@ _STREAMS = {name: "true" for name in _OPERATIONS if "stream" in name} | {
 }
 _METADATA = "ai.telemetry.metadata."
 
+
+def _of_provider(*paths: str) -> tuple[Source, ...]:
+    return tuple(Source("ai.response.providerMetadata", path=path) for path in paths)
+
+
+VERCEL_6 = Dialect(
+    name="vercel-6",
+    about="npm ai 6: input tokens include cache, whoever serves",
+    detect=Detect(prefixes=("ai.usage.inputTokenDetails.",)),
+    input_tokens="inclusive",
+    labels=False,
+)
+
 VERCEL = Dialect(
     name="vercel",
     about="npm ai 4 to 6, scope `ai`",
     detect=Detect(keys=("ai.operationId", "ai.model.id", "ai.toolCall.name"), scopes=("ai",)),
+    input_tokens="exclusive",
+    providers=("anthropic", "aws.bedrock"),
     fields={
         "operation": Source("ai.operationId", values=_OPERATIONS),
         "streaming": Source("ai.operationId", values=_STREAMS),
@@ -39,11 +56,23 @@ VERCEL = Dialect(
         "cache_read_tokens": (
             Source("ai.usage.inputTokenDetails.cacheReadTokens"),
             Source("ai.usage.cachedInputTokens"),
+            *_of_provider(
+                "openai/cachedPromptTokens", "anthropic/usage/cache_read_input_tokens",
+                "anthropic/cacheReadInputTokens", "bedrock/usage/cacheReadInputTokens",
+                "google/usageMetadata/cachedContentTokenCount", "deepseek/promptCacheHitTokens",
+            ),
         ),
-        "cache_write_tokens": Source("ai.usage.inputTokenDetails.cacheWriteTokens"),
+        "cache_write_tokens": (
+            Source("ai.usage.inputTokenDetails.cacheWriteTokens"),
+            *_of_provider(
+                "anthropic/usage/cache_creation_input_tokens", "anthropic/cacheCreationInputTokens",
+                "bedrock/usage/cacheWriteInputTokens",
+            ),
+        ),
         "reasoning_tokens": (
             Source("ai.usage.outputTokenDetails.reasoningTokens"),
             Source("ai.usage.reasoningTokens"),
+            *_of_provider("openai/reasoningTokens", "google/usageMetadata/thoughtsTokenCount"),
         ),
         "service_tier": Source("ai.response.providerMetadata", path="openai/serviceTier"),
         "agent_name": Source("ai.telemetry.functionId"),
@@ -76,4 +105,4 @@ VERCEL = Dialect(
         "system": (Content("ai.prompt", "request"),),
         "tools": (Content("ai.prompt.tools", "tools"),),
     },
-)
+)  # fmt: skip

@@ -207,6 +207,17 @@ def test_of_a_stream_the_inner_twin_knows_the_output() -> None:
         assert {"inner": Decision("twin", "outer")} == decided(wrapper, other)
 
 
+def test_the_model_that_answered_is_told_by_the_twin_that_knows_it() -> None:
+    """A span that repeats the alias it asked for takes the dated name from the SDK's own span; other names stay."""
+    outer = call("outer", scope_name="a", has_content=True, response_model="m")
+    found = decided(outer, call("inner", "outer", scope_name="b", response_model="m-2025-09-29"))
+    assert {"outer": Decision(None, None, (("response_model", "m-2025-09-29"),))} | {
+        "inner": Decision("twin", "outer")
+    } == found
+    other = decided(outer, call("inner", "outer", scope_name="b", response_model="n-1"))
+    assert other == {"inner": Decision("twin", "outer")}
+
+
 def fact(span_id: str, recorded_at: str, **values: Any) -> dict[str, Any]:
     return span(span_id, recorded_at, is_fact=True, **values)
 

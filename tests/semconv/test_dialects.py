@@ -80,7 +80,7 @@ CAPTURED = [  # folder, dialect, models, tokens of the first two calls, roles of
     ("strands-old", "otel-events", UNDATED, [(121, 9, 0), (178, 9, 106)], SYSTEM, STATED),
     ("traceloop-openai-0.40", "traceloop-old", OPENAI, [(103, 9, 0), (160, 9, 96)], SYSTEM, "assumed:inclusive"),
     ("traceloop-ollama", "traceloop-old", LLAMA, [(72, 9, None), (130, 9, None)], PLAIN, STATED),
-    ("vercel-ai", "vercel", OPENAI, [(147, 9, 0), (202, 9, 121)], SYSTEM, STATED),
+    ("vercel-ai", "vercel", OPENAI, [(147, 9, 0), (202, 9, 121)], SYSTEM, "known_emitter:inclusive"),
     ("vercel-ai7", "otel-new", OPENAI, [(147, 9, 0), (202, 9, 121)], PLAIN, STATED),
 ]  # fmt: skip
 NO_CALLS_SHOWN = {"traceloop-ollama"}  # the answers' tool calls were never sent
