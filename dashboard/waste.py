@@ -27,6 +27,7 @@ CAUSES = {
     "not kept": "Nothing changed: the provider did not keep it or sent the call elsewhere",
     "served": "Read from the cache as expected, or too short for one",
 }
+BASIS = "In USD, at the prices that were true when each call was made; the choices under Spend do not count here."
 KINDS = {"loop": "Same tool, same arguments", "retry": "Failed and sent again", "repeat": "Sent again after success"}
 
 
@@ -39,6 +40,7 @@ def page(chosen: filter_bar.Selection) -> None:
     if totals.get("cost") is None and not totals.get("retries"):
         states.nothing_here(chosen, "calls with a price")
         return
+    st.caption(BASIS)
     _tiles(totals)
     _cache(chosen)
     _resent(chosen)

@@ -90,7 +90,7 @@ def _tiles(chosen: filter_bar.Selection, status: Any) -> None:
         _tile("Without tokens", formatting.count(totals.get("without_input_tokens")), share("without_input_tokens")),
         _tile("Without a model", formatting.count(totals.get("without_model")), share("without_model")),
         _tile("Unpriced", formatting.count(totals.get("unpriced_calls")), share("unpriced_calls")),
-        _tile("Redactions", formatting.count(totals.get("redactions")), "in this range, before storing"),
+        _tile("Redactions", formatting.count(totals.get("redactions")), "on these days, before storing"),
     ]
     component("tiles")(data={"tiles": tiles}, key="quality-tiles")
 
@@ -118,6 +118,7 @@ def _problems(status: Any) -> None:
 
 def _table(chosen: filter_bar.Selection) -> None:
     grids.section("Found in the data", "quality_table", key="quality", filters=chosen.filters, limit=MOST)
+    st.caption(_days(chosen))
     orphans = [dict(row) | {"kind": "orphan", "detail": None} for row in answers.rows("orphan_table", chosen.filters)]
     rows = [*answers.rows("quality_table", chosen.filters, limit=MOST), *orphans]
     if not rows:
@@ -143,6 +144,14 @@ def _table(chosen: filter_bar.Selection) -> None:
     if done.gone:
         trace_id, _, span_id = str(done.gone).partition("/")
         shell.go("trace_detail", trace=trace_id, **({"span": span_id} if span_id else {}))
+
+
+def _days(chosen: filter_bar.Selection) -> str:
+    """Findings are kept by day: a range that begins or ends within a day has all of that day's."""
+    first, last = chosen.filters.start, chosen.filters.end
+    days = [f"from {first:%d %b %Y}"] if first else []
+    days += [f"to {last:%d %b %Y}"] if last else []
+    return f"Whole days (UTC) {' '.join(days)}; the figures above count the chosen range." if days else "Of all days."
 
 
 def _advice(row: Row) -> tuple[str, str, str]:

@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 
 from spanfold.analytics import queries
 from spanfold.analytics.queries import Reader
-from spanfold.dashboard import backend, grids, states, transcripts
+from spanfold.dashboard import backend, grids, states, transcripts, waste
 from spanfold.dashboard.backend import Backend
 from spanfold.state.price_overrides import PriceOverride
 from spanfold.state.price_sources import ExchangeRate
@@ -309,12 +309,20 @@ def test_price_rows_in_use(house: Backend) -> None:
     assert rates["gpt-4o-mini"] == ["$0.15", "$0.075", "$0.6"]
 
 
+def test_waste_says_at_whose_prices(house: Backend) -> None:
+    """The choice of prices and currency does not reach the waste figures, and the screen says so."""
+    app = open_page("costs", range="6h", show="Waste", basis="Prices today")
+    assert waste.BASIS in [caption.value for caption in app.caption]
+
+
 def test_quality_names_orphans_and_unpriced(house: Backend) -> None:
     """What is missing is listed with its count, an example and what to do, worst first (TB-002)."""
     app = open_page("quality", range="6h")
     found = dict(zip(map(shown, cells(app, "What", "What")), map(shown, cells(app, "What", "Count")), strict=True))
     assert found["No price known"] == "1"
     assert found["Parent not received"] == "2"
+    days = "Whole days (UTC) from 20 Nov 2025 to 20 Nov 2025; the figures above count the chosen range."
+    assert days in [caption.value for caption in app.caption]
 
 
 def test_quality_shows_which_attributes_no_rule_reads(house: Backend) -> None:
