@@ -4,6 +4,7 @@ when it is over. Where to is one setting: the log, an address, or a function. No
 
 from __future__ import annotations
 
+import http.client
 import importlib
 import json
 import logging
@@ -14,10 +15,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from spanfold.errors import SettingInvalid
 from spanfold.status import problems
@@ -87,6 +87,48 @@ def _to_log(problem: str, context: Mapping[str, Any]) -> None:
     print(f"{context['stage']}: {problem} ({context['count']})", file=sys.stderr, flush=True)
 
 
+_OF_MACHINES = [ip_network(net) for net in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32")]
+_CARRIERS = [ip_network(net) for net in ("::ffff:0:0/96", "64:ff9b::/96", "::/96")]  # IPv6 that means an IPv4 address
+
+
+def is_of_machines(address: str) -> bool:
+    """Is this the address of a service that clouds give to each machine, and to nobody else, its credentials among
+    them? In any spelling."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address) and any(found in net for net in _CARRIERS):
+        found = ip_address(int(found) & 0xFFFFFFFF)
+    return any(found in net for net in _OF_MACHINES)
+
+
+def _connect(address: tuple[str, int], timeout: float, source: Any = None) -> socket.socket:
+    """Looks the name up once, and connects to an address that was checked: a second look might give another."""
+    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    if any(is_of_machines(str(one[4][0])) for one in found):
+        raise OSError("link-local addresses, and those where clouds keep credentials, are not called")
+    return socket.create_connection((str(found[0][4][0]), address[1]), timeout, source)
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_checked(http.client.HTTPConnection), request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_checked(http.client.HTTPSConnection), request)
+
+
+def _checked(kind: type[http.client.HTTPConnection]) -> Any:
+    """Makes connections of this kind that go where `_connect` lets them."""
+
+    def make(host: str, **options: Any) -> http.client.HTTPConnection:
+        connection: Any = kind(host, **options)
+        connection._create_connection = _connect
+        return connection  # type: ignore[no-any-return]
+
+    return make
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """An address that was configured is the only one that is called."""
 
@@ -94,15 +136,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect, _Http, _Https)
 
 
 def _post(url: str, problem: str, context: Mapping[str, Any]) -> None:
     """Raises OSError for anything but a 2xx answer, and for an address that only machines' own services have."""
-    address = urlsplit(url)
-    for found in socket.getaddrinfo(address.hostname, address.port or 0, type=socket.SOCK_STREAM):
-        if ip_address(str(found[4][0]).partition("%")[0]).is_link_local:
-            raise OSError("link-local addresses are not called")
     body = json.dumps({"problem": problem, **context, "time_ns": time.time_ns()}).encode()
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
     _OPENER.open(request, timeout=_ANSWER_SECONDS).close()

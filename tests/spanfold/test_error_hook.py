@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -100,8 +101,32 @@ def test_a_webhook_goes_nowhere_else() -> None:
         with pytest.raises(OSError, match="302"):
             load_hook(url)("x", {})
         assert got == []
-    with pytest.raises(OSError, match="link-local"):
-        load_hook("http://169.254.169.254/latest")("x", {})
+
+
+@pytest.mark.parametrize("host", [
+    "169.254.169.254", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "[::ffff:169.254.169.254]",
+    "[::ffff:a9fe:a9fe]", "[64:ff9b::a9fe:a9fe]", "[fd00:ec2::254]", "100.100.100.200", "user@169.254.169.254",
+])  # fmt: skip
+def test_no_spelling_leads_to_a_machines_own_service(host: str) -> None:
+    """[73] Decimal, octal, hexadecimal, short and mapped spellings of the addresses where clouds keep credentials."""
+    with pytest.raises(OSError, match=r"are not called|Name or service not known|nodename"):
+        load_hook(f"http://{host}/latest")("x", {})
+
+
+def test_a_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[73] A name that leads elsewhere the second time (DNS rebinding) is called where it was checked."""
+    answers = iter(["127.0.0.1", "169.254.169.254"])
+    real = socket.getaddrinfo
+
+    def changing(host: str, *more: Any, **options: Any) -> Any:
+        return real(next(answers) if host == "rebinding.test" else host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", changing)
+    with receiver() as (url, got):
+        load_hook(url.replace("127.0.0.1", "rebinding.test"))("x", {})
+        assert [told["problem"] for told in got] == ["x"]
+        with pytest.raises(OSError, match="are not called"):
+            load_hook(url.replace("127.0.0.1", "rebinding.test"))("x", {})
 
 
 @pytest.mark.parametrize("setting", ["no_such_module:hear", "json:no_such", "json:__name__"])
