@@ -208,7 +208,8 @@ def backlog(directory: Path, position: Position) -> Backlog:
     numbers = segment_numbers(directory)
     position = _reachable(position, numbers)
     for number in (n for n in numbers if n >= position.segment):
-        for header in _headers(segment_path(directory, number), position.offset if number == position.segment else 0):
+        begin = position.offset if number == position.segment else 0
+        for _, header in _headers(segment_path(directory, number), begin):
             found.items[header.signal] += header.items
             found.requests[header.signal] += 1 if header.items else 0  # a replayed record was counted when it came
             found.bytes += header.frame_bytes
@@ -216,7 +217,14 @@ def backlog(directory: Path, position: Position) -> Backlog:
     return found
 
 
-def _headers(path: Path, offset: int) -> Iterator[Header]:
+def headers(directory: Path) -> Iterator[tuple[Position, Header]]:
+    """Every record that a journal still holds, by its header alone."""
+    for number in segment_numbers(directory):
+        for offset, header in _headers(segment_path(directory, number), 0):
+            yield Position(number, offset), header
+
+
+def _headers(path: Path, offset: int) -> Iterator[tuple[int, Header]]:
     try:
         file = path.open("rb", buffering=0)
     except FileNotFoundError:  # trimmed meanwhile
@@ -230,7 +238,7 @@ def _headers(path: Path, offset: int) -> Iterator[Header]:
                 if again is None:
                     return
                 offset, header = offset + again.offset, again.header
-            yield header
+            yield offset, header
             offset += header.frame_bytes
 
 

@@ -2,8 +2,9 @@
 
     rebuild -> normalise (today's tables) -> merge with what is stored -> keep the rest -> redact -> fold -> rows
 
-Words are taken from kept attributes where nothing of the span's own content is stored yet. Rows that come out the same
-are not touched, so that doing it again changes nothing.
+Spans whose request the journal still holds are read as they were sent, words included (`as_sent.py`). Of older ones
+words are taken from kept attributes where none are stored yet. Rows that come out the same are not touched, so that
+doing it again changes nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spanfold.collector.as_sent import OWN, Sent, Side, as_sent, says_more
 from spanfold.collector.redaction import IDENTIFIERS, Redaction
+from spanfold.collector.segments import JournalRecord
 from spanfold.collector.span_rows import SpanRows, private_columns
 from spanfold.exporter.content_writer import ContentWriter
-from spanfold.exporter.fold import Folder
+from spanfold.exporter.fold import Folded, Folder
 from spanfold.exporter.fold_rows import RowWriter
 from spanfold.exporter.identity import Identities
 from spanfold.exporter.keys import Keyring
@@ -53,8 +56,9 @@ class Revised:
     changed: Mask
     columns: Counter[str] = field(default_factory=Counter)  # column -> rows in which it changed
     contexts: list[dict[str, Any]] = field(default_factory=list)  # new context rows, with their `date`
-    tables: dict[str, pa.Table] = field(default_factory=dict)  # new rows of contexts, messages and content
+    tables: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))  # contexts, messages, content
     read: int = 0  # spans whose words are new
+    sent: int = 0  # spans that were read as they were sent
 
 
 class Rereader:
@@ -73,29 +77,92 @@ class Rereader:
         self._tenants.clear()
 
     def revise(
-        self, day: dt.date, rows: pa.Table, privates: Sequence[Row | None], spoken: Mapping[Identity, bool]
-    ) -> Revised:
+        self, day: dt.date, rows: pa.Table, privates: Sequence[Row | None], contexts: Sequence[Row],
+        records: Sequence[JournalRecord],
+    ) -> Revised:  # fmt: skip
         """`privates`: the private object of each row, None where it could not be opened (the row stays as it is);
-        `spoken`: identities with stored contexts, and whether any of them is of the span itself."""
+        `contexts`: the rows of `CONTEXTS` that are stored of these spans; `records`: requests that they came in."""
+        said: dict[Identity, list[Side]] = defaultdict(list)
+        for row in contexts:
+            said[row["tenant"], row["trace_id"], row["span_id"]].append(_side(row))
+        sent = as_sent(records, rows, self._dialects, self._fingerprint_key)
+        if sent is None:
+            return self._from_kept(day, rows, privates, said)
+        there = sent.rows >= 0
+        first = self._from_sent(day, rows.filter(pa.array(there)), replace(sent, rows=sent.rows[there]), said)
+        gone = np.flatnonzero(~there)
+        if not len(gone):
+            return first
+        rest = self._from_kept(day, rows.take(pa.array(gone)), [privates[row] for row in gone.tolist()], said)
+        return _together(first, rest, np.argsort(np.concatenate([np.flatnonzero(there), gone])))
+
+    # ---- from the journal --------------------------------------------------------------------------------------------
+    def _from_sent(self, day: dt.date, rows: pa.Table, sent: Sent, said: Mapping[Identity, Sequence[Side]]) -> Revised:
+        """All that a span was sent with is there: what today's tables say of it holds."""
+        at, meaning = pa.array(sent.rows), sent.meaning
+        fields = {name: values.take(at) for name, values in meaning.fields.items()}
+        spans = _span_rows(day, pa.table(fields | {"tenant": rows["tenant"]}))
+        Redaction(self._redactor).columns(spans)
+        differs = differing(rows, {name: spans.table[name].combine_chunks() for name in fields})
+        out = Revised(rows, _any(differs, len(rows)), _counts(differs), sent=len(rows))
+        identities = _identities(rows)
+        where = {int(row): place for place, row in enumerate(sent.rows.tolist())}
+        contents = [content for content in meaning.contents if content.row in where] if self._with_words else []
+        original = {id(content): content.row for content in contents}
+        for content in contents:
+            content.row = where[content.row]
+        places = _span_rows(day, pa.table([fields.get(f.name, rows[f.name]) for f in SPANS], schema=SPANS))
+        places.found = contents
+        more, left = [], list(meaning.unparsed)
+        for content, folded in self._folded(places):
+            held = said.get(identities[content.row], ())
+            if says_more(self._tenant(folded.place.tenant)[0], folded, held):
+                folded.revision = max([folded.revision, *(side[2] + 1 for side in held)])
+                more.append(folded)
+                out.changed[content.row] = True
+            elif any(side[1] not in OWN for side in held):  # the span's own words are not what is stored of it
+                row = original[id(content)]
+                left += [(row, key) for key in meaning.content_keys]
+                left += [(row, key) for _, key in meaning.event_keys]
+        out.read = len(more)
+        if out.changed.any():
+            kept = keep.keep_spans(
+                sent.source, meaning.fields, meaning.content_keys, unparsed=left, event_keys=meaning.event_keys
+            )
+            columns, length = {**kept.columns, **meaning.fields}, len(sent.source.columns)
+            made = [columns[f.name] if f.name in columns else pa.nulls(length, f.type) for f in SPANS]
+            changed = np.flatnonzero(out.changed)
+            spans = _span_rows(day, pa.table(made, schema=SPANS).take(at.take(pa.array(changed))))
+            private, new = (
+                dict(kept.private),
+                {int(row): place for place, row in enumerate(sent.rows[changed].tolist())},
+            )
+            spans.private = {place: private[row] for row, place in new.items() if row in private}
+            out.rows = _replaced(rows, changed, self._stored(spans, more, out))
+        return out
+
+    # ---- from what is kept -------------------------------------------------------------------------------------------
+    def _from_kept(
+        self, day: dt.date, rows: pa.Table, privates: Sequence[Row | None], said: Mapping[Identity, Sequence[Side]]
+    ) -> Revised:
         readable = np.array([private is not None for private in privates], np.bool_)
         held = [private or {} for private in privates]
-        batch = rebuilt_batch(rows.to_pylist(), held)
-        identities = list(zip(*(rows[n].to_pylist() for n in ("tenant", "trace_id", "span_id")), strict=True))
-        own = np.array([spoken.get(identity, False) for identity in identities], np.bool_)
-        known = Known(columns=rows, spoken=own, whole=np.full(len(rows), self._with_words), held=_identified(held))
+        batch, identities = rebuilt_batch(rows.to_pylist(), held), _identities(rows)
+        own = [any(side[1] not in ("log", "turn") for side in said.get(one, ())) for one in identities]
+        known = Known(
+            columns=rows, spoken=np.array(own, np.bool_), whole=np.full(len(rows), self._with_words),
+            held=_identified(held),
+        )  # fmt: skip
         found, fields = renormalise(batch, known, self._dialects, hash_key=self._fingerprint_key)
         fields |= {name: _named(fields[name], rows[name]) for name in IDENTIFIERS}
         differs = {name: mask & readable for name, mask in differing(rows, fields).items()}
         contents = [
             content for content in found.contents
-            if self._with_words and readable[content.row] and identities[content.row] not in spoken
+            if self._with_words and readable[content.row] and identities[content.row] not in said
         ]  # fmt: skip
-        changed = np.zeros(len(rows), np.bool_)
-        for mask in differs.values():
-            changed |= mask
-        changed[[content.row for content in contents]] = True
-        out = Revised(rows, changed, Counter({name: int(mask.sum()) for name, mask in differs.items() if mask.any()}))
-        if changed.any():
+        out = Revised(rows, _any(differs, len(rows)), _counts(differs), read=len(contents))
+        out.changed[[content.row for content in contents]] = True
+        if out.changed.any():
             self._rewrite(day, batch, found, fields, held, contents, out)
         return out
 
@@ -118,40 +185,41 @@ class Rereader:
         )
         columns = {**kept.columns, **fields}
         at = np.flatnonzero(out.changed)
-        table = pa.table([columns.get(f.name, out.rows[f.name]) for f in SPANS], schema=SPANS).take(pa.array(at))
-        new_row = {int(row): i for i, row in enumerate(at.tolist())}
+        new_row = {row: place for place, row in enumerate(at.tolist())}
         made = dict(kept.private)
-        private = {}
+        table = pa.table([columns.get(f.name, out.rows[f.name]) for f in SPANS], schema=SPANS).take(pa.array(at))
+        spans = _span_rows(day, table)
         for row, place in new_row.items():
             rest = {name: value for name, value in held[row].items() if name not in _KEPT} | made.get(row, {})
             if rest:
-                private[place] = rest
+                spans.private[place] = rest
         for content in contents:
             content.row = new_row[content.row]
-        spans = SpanRows(
-            table=table, days=np.full(len(at), (day - EPOCH_DAY).days, np.int64), found=list(contents), private=private,
-            identities=_NOBODY, traces_before=set(), quality=Counter(), counters=Counter(),
-        )  # fmt: skip
-        out.rows = _replaced(out.rows, at, self._stored(spans, out))
-        out.read = len(contents)
+        spans.found = list(contents)
+        out.rows = _replaced(out.rows, at, self._stored(spans, [folded for _, folded in self._folded(spans)], out))
 
-    def _stored(self, spans: SpanRows, out: Revised) -> pa.Table:
-        """The rows redacted, their words and private parts written. Redaction counts nothing: it did when they came."""
+    # ---- writing -----------------------------------------------------------------------------------------------------
+    def _folded(self, spans: SpanRows) -> list[tuple[SpanContent, Folded]]:
+        """What the contents of these rows become, their words redacted. Nothing is counted: it was when they came."""
+        found = sorted(zip(spans.places_of(spans.found), spans.found, strict=True), key=lambda item: item[0].start_time)
+        folded = [(content, self._tenant(place.tenant)[0].take(content, place)) for place, content in found]
+        folders = {name: folder for name, (folder, _) in self._tenants.items()}
+        Redaction(self._redactor).words(folders, EPOCH_DAY)
+        return folded
+
+    def _stored(self, spans: SpanRows, folded: Sequence[Folded], out: Revised) -> pa.Table:
+        """The rows redacted, their words and private parts written."""
         redaction = Redaction(self._redactor)
-        folded = [self._tenant(place.tenant)[0].take(content, place) for place, content in spans.contents()]
-        redaction.words({name: folder for name, (folder, _) in self._tenants.items()}, EPOCH_DAY)
         for item in folded:
             self._tenant(item.place.tenant)[1].add(item)
         redaction.columns(spans)
         for tenant, day, item_id, body in redaction.private(spans):
             self._tenant(tenant)[1].private(day, item_id, body)
-        parts: dict[str, list[pa.Table]] = defaultdict(list)
         for _, writer in self._tenants.values():
             tables, contexts = writer.tables()
             out.contexts += contexts
             for name, days in tables.items():
-                parts[name] += days.values()
-        out.tables = {name: pa.concat_tables(tables) for name, tables in parts.items() if tables}
+                out.tables[name] += days.values()
         return private_columns(spans, self._located)
 
     def _located(self, tenant: str, day: dt.date, item_id: bytes) -> tuple[bytes, int, int] | None:
@@ -168,15 +236,43 @@ class Rereader:
         return self._keyring.hash_key(tenant, "fingerprint")
 
 
-def spoken_of(contexts: Iterable[pa.Table]) -> dict[Identity, bool]:
-    """Identity -> whether words of the span itself are stored, of context rows."""
-    out: dict[Identity, bool] = {}
-    for table in contexts:
-        names = ("tenant", "trace_id", "span_id", "source")
-        for tenant, trace, span, source in zip(*(table[n].to_pylist() for n in names), strict=True):
-            own = source not in ("log", "turn")
-            out[tenant, trace, span] = out.get((tenant, trace, span), False) or own
+def _side(row: Row) -> Side:
+    names = ("direction", "source", "revision", "count", "chars")
+    known = (row[name] is not None for name in ("tools_id", "system_id", "answer_key"))
+    return (*(row[name] for name in names), *known)
+
+
+def _identities(rows: pa.Table) -> list[Identity]:
+    return list(zip(*(rows[name].to_pylist() for name in ("tenant", "trace_id", "span_id")), strict=True))
+
+
+def _span_rows(day: dt.date, table: pa.Table) -> SpanRows:
+    return SpanRows(
+        table=table, days=np.full(len(table), (day - EPOCH_DAY).days, np.int64), found=[], private={},
+        identities=_NOBODY, traces_before=set(), quality=Counter(), counters=Counter(),
+    )  # fmt: skip
+
+
+def _any(masks: Mapping[str, Mask], length: int) -> Mask:
+    out = np.zeros(length, np.bool_)
+    for mask in masks.values():
+        out |= mask
     return out
+
+
+def _counts(masks: Mapping[str, Mask]) -> Counter[str]:
+    return Counter({name: int(mask.sum()) for name, mask in masks.items() if mask.any()})
+
+
+def _together(first: Revised, second: Revised, order: NDArray[np.int64]) -> Revised:
+    """Two parts of one slice, in the order of the slice."""
+    for name, tables in second.tables.items():
+        first.tables[name] += tables
+    return Revised(
+        pa.concat_tables([first.rows, second.rows]).take(pa.array(order)),
+        np.concatenate([first.changed, second.changed])[order], first.columns + second.columns,
+        first.contexts + second.contexts, first.tables, first.read + second.read, first.sent,
+    )  # fmt: skip
 
 
 def _identified(privates: Sequence[Row]) -> dict[str, Mask]:

@@ -74,9 +74,12 @@ class SpanRows:
 
     def contents(self) -> list[tuple[Place, SpanContent]]:
         """Contents with their places, in order of start, so that a history meets its beginning first."""
-        places = self._places([content.row for content in self.found])
-        out = list(zip(places, self.found, strict=True))
+        out = list(zip(self.places_of(self.found), self.found, strict=True))
         return sorted(out, key=lambda item: item[0].start_time)
+
+    def places_of(self, contents: Sequence[SpanContent]) -> list[Place]:
+        """The spans that these contents belong to."""
+        return self._places([content.row for content in contents])
 
     def places(self) -> list[tuple[Place, SpanContent | None]]:
         """Every GenAI span with its content or None."""

@@ -13,7 +13,7 @@ import json
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spanfold.analytics.derive import Deriver
 from spanfold.analytics.recall import recent_turns
 from spanfold.collector.errors import CollectorError
+from spanfold.collector.journal_window import JournalWindow
 from spanfold.collector.lock import is_held
-from spanfold.collector.renormalise import Identity, Rereader, Revised, spoken_of
+from spanfold.collector.renormalise import Rereader, Revised
 from spanfold.errors import SpanfoldError
 from spanfold.exporter.compact import merged_rows
 from spanfold.exporter.durable import write_durably
@@ -34,6 +36,7 @@ from spanfold.exporter.errors import ExporterError, FileDamaged, LakeLocked
 from spanfold.exporter.lake import read_rows
 from spanfold.exporter.manifest import FileEntry, Manifest, read_current
 from spanfold.reading import open_reader
+from spanfold.semconv.schema import CONTEXTS
 from spanfold.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _TRIES = 3
-_SLICE = 4096  # spans in memory as Python objects
+_SLICE, _SLICE_BYTES = 4096, 32 << 20  # spans in memory as objects, and bytes of them as they were sent
 _TURNS = 100_000  # calls that others may continue
 _IDENTITY = ["tenant", "trace_id", "span_id"]
 
@@ -76,6 +79,8 @@ class Told:
     calls_gained: int = 0
     calls_lost: int = 0
     words_read: int = 0  # spans whose words were found now
+    from_journal: int = 0  # spans read as they were sent
+    out_of_window: int = 0  # spans of which only what was kept could be read
     columns: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Told) -> None:
@@ -231,26 +236,35 @@ class Renormaliser:
     def _day(self, day: dt.date) -> Told:
         self._rereader.forget()
         lake, out = self._folding.lake, _Day()
-        contexts = [read_rows(lake.data, file) for file in lake.manifest.files_of("contexts", day.isoformat())]
-        spoken = spoken_of(contexts)
-        for file in lake.manifest.files_of("spans", day.isoformat()):
-            self._file(file, day, spoken, out)
+        parts = [read_rows(lake.data, file) for file in lake.manifest.files_of("contexts", day.isoformat())]
+        stored = pa.concat_tables(parts) if parts else pa.Table.from_batches([], CONTEXTS)
+        contexts = pl.DataFrame(merged_rows("contexts", stored))
+        window = JournalWindow(self._settings.data / "journal", self._folding.parts.keyring)
+        try:
+            for file in lake.manifest.files_of("spans", day.isoformat()):
+                self._file(file, day, contexts, window, out)
+        finally:
+            window.close()
         if out.spans:
             self._follow(day, contexts, out)
         return out.told
 
     # ---- reading ---------------------------------------------------------------------------------------------------
-    def _file(self, file: FileEntry, day: dt.date, spoken: Mapping[Identity, bool], out: _Day) -> None:
+    def _file(self, file: FileEntry, day: dt.date, contexts: pl.DataFrame, window: JournalWindow, out: _Day) -> None:
         rows, parts, changed = read_rows(self._settings.data, file), [], 0
-        for start in range(0, len(rows), _SLICE):
-            part = rows.slice(start, _SLICE).combine_chunks()
+        times = rows["received_time"].cast(pa.int64()).to_pylist()
+        for start, end in _slices(window.bytes_of(times)):
+            part = rows.slice(start, end - start).combine_chunks()
             privates = self._privates(part, day)
-            revised = self._rereader.revise(day, part, privates, spoken)
+            revised = self._rereader.revise(
+                day, part, privates, _contexts_of(contexts, part), window.records(set(times[start:end]))
+            )
             parts.append(revised.rows)
             changed += self._take(revised, day, out)
             out.told.unreadable += sum(private is None for private in privates)
         out.told.spans += len(rows)
         out.told.unchanged += len(rows) - changed
+        out.told.out_of_window = out.told.spans - out.told.from_journal
         if changed and not self._request.dry_run:
             out.removed.append(file.path)
             out.added.append(self._folding.lake.write("spans", day, pa.concat_tables(parts), level=file.level))
@@ -260,13 +274,14 @@ class Renormaliser:
         at = np.flatnonzero(revised.changed)
         out.told.changed += len(at)
         out.told.words_read += revised.read
+        out.told.from_journal += revised.sent
         out.told.columns += revised.columns
         if len(at):
             changed = revised.rows.take(pa.array(at))
             out.spans.append(changed.append_column("date", pa.array([day] * len(at), pa.date32())))
         out.contexts += revised.contexts
         for table, rows in revised.tables.items():
-            out.words[table].append(rows)
+            out.words[table] += rows
         return len(at)
 
     def _privates(self, rows: pa.Table, day: dt.date) -> list[dict[str, Any] | None]:
@@ -286,7 +301,7 @@ class Renormaliser:
         return [found or (None if place["private_block"] else {}) for found, place in zip(opened, places, strict=True)]
 
     # ---- what follows ----------------------------------------------------------------------------------------------
-    def _follow(self, day: dt.date, contexts: list[pa.Table], out: _Day) -> None:
+    def _follow(self, day: dt.date, contexts: pl.DataFrame, out: _Day) -> None:
         """Decisions, links and rollups of the changed spans; then the commit."""
         folding, lake = self._folding, self._folding.lake
         spans, stored = pa.concat_tables(out.spans), folding.parts.stored
@@ -306,18 +321,25 @@ class Renormaliser:
             return
         for table, days in (derived.tables | {"rollup": folding.parts.roll_up(derived.signed)}).items():
             out.added += [lake.write(table, date, rows) for date, rows in days.items() if rows.num_rows]
-        for table, parts in out.words.items():
-            out.added.append(lake.write(table, day, pa.concat_tables(parts)))
+        out.added += [lake.write(table, day, pa.concat_tables(parts)) for table, parts in out.words.items() if parts]
         counters = {"calls": derived.calls, "renormalised": out.told.changed}
         lake.commit(out.added, removed=out.removed, counters=counters)
         folding.forget()
         folding.publish()
 
 
-def _contexts_of(contexts: list[pa.Table], spans: pa.Table) -> list[dict[str, Any]]:
+def _contexts_of(contexts: pl.DataFrame, spans: pa.Table) -> list[dict[str, Any]]:
     """The stored context rows of these spans that count."""
-    if not contexts:
-        return []
-    held = pl.DataFrame(merged_rows("contexts", pa.concat_tables(contexts)))
-    wanted = pl.DataFrame(spans.select(_IDENTITY))
-    return held.join(wanted, on=_IDENTITY, how="semi").to_dicts()
+    return contexts.join(pl.DataFrame(spans.select(_IDENTITY)), on=_IDENTITY, how="semi").to_dicts()
+
+
+def _slices(sizes: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+    """Ranges of rows that are little enough to be held as objects. `sizes`: bytes of each row as it was sent."""
+    start, held = 0, 0.0
+    for row, size in enumerate(sizes.tolist()):
+        if row > start and (row - start >= _SLICE or held + size > _SLICE_BYTES):
+            yield start, row
+            start, held = row, 0.0
+        held += size
+    if start < len(sizes):
+        yield start, len(sizes)

@@ -13,6 +13,9 @@ from click.testing import CliRunner
 
 from spanfold import renormalising
 from spanfold.cli import cli
+from spanfold.collector.journal_erasure import empty_records
+from spanfold.collector.segments import Position
+from spanfold.exporter.keys import Keyring
 from spanfold.exporter.manifest import read_current
 from spanfold.fold_process import fold_to_end
 from spanfold.settings import Settings
@@ -52,11 +55,17 @@ def drop(data: Path, text: str = HOUSE) -> None:
     (data / "dialects" / "house.yaml").write_text(text)
 
 
+def end_window(p: Product) -> None:
+    """The journal holds nothing of what was folded any more."""
+    folded = Position(*p.folding.lake.manifest.journal)
+    empty_records(p.data / "journal", Keyring.open(p.data), folded, lambda record: True)  # type: ignore[arg-type]
+
+
 def renormalise(p: Product, *options: str) -> dict[str, Any]:
     """The verb, with nobody folding meanwhile."""
     p.folding.close()
     done = CliRunner().invoke(cli, ["renormalise", "--json", *options, "--data", str(p.data)])
-    assert done.exit_code == 0, (done.output, done.exception)
+    assert done.exit_code == 0, (done.output, done.exc_info)
     p.folding = type(p.folding)(p.settings)
     told: dict[str, Any] = json.loads(done.output)
     return told
@@ -101,13 +110,15 @@ def test_only_the_days_asked_for(tmp_path: Path) -> None:
         p.send(traces([house(number, NOON + number * DAY) for number in range(1, 5)]))
         p.fold()
         drop(tmp_path)
+        end_window(p)
         told = renormalise(p, "--since", "2025-11-22", "--until", "2025-11-23")
         assert (told["days"], told["spans"], told["calls_gained"]) == (2, 2, 2)
         assert p.query("SELECT date::VARCHAR FROM calls ORDER BY 1") == [("2025-11-22",), ("2025-11-23",)]
 
 
 @pytest.mark.slow
-def test_words_among_the_kept_attributes_become_messages(tmp_path: Path) -> None:
+@pytest.mark.parametrize("window", [True, False])
+def test_words_among_the_kept_attributes_become_messages(tmp_path: Path, window: bool) -> None:
     """Words of an unknown dialect lay closed in the private part; a rule that reads them stores them as content, once,
     redacted as they were, and a call that goes on from them is linked."""
     asked = "Mail ann@example.com: how warm is it in Ulm? " + "x" * 300
@@ -120,7 +131,10 @@ def test_words_among_the_kept_attributes_become_messages(tmp_path: Path) -> None
         p.send(traces([chat(2, 1, history=history, start=NOON + 60 * SECOND)]))
         p.fold()
         drop(tmp_path, HOUSE + WORDS)
+        if not window:
+            end_window(p)
         told = renormalise(p)
+        assert (told["from_journal"], told["out_of_window"]) == ((told["spans"], 0) if window else (0, told["spans"]))
         assert (told["words_read"], told["calls_gained"]) == (1, 1)
         assert p.query("SELECT context_messages, output_messages FROM calls ORDER BY start_time") == [(1, 1), (3, None)]
         assert p.query("SELECT continues_trace_id[-1:] FROM calls ORDER BY start_time") == [(None,), ("1",)]
@@ -132,7 +146,42 @@ def test_words_among_the_kept_attributes_become_messages(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_what_is_not_among_the_kept_attributes_is_not_emptied(tmp_path: Path) -> None:
+def test_words_within_the_journal_window_are_read_again(tmp_path: Path) -> None:
+    """A rule that finds an answer beside the question that was found before: within the window both are stored, whole;
+    out of it the question stays and the answer stays among the attributes. Redaction is not counted twice."""
+    said = "Call me: " + "y" * 300
+    question = WORDS.splitlines(keepends=True)[0] + WORDS.splitlines(keepends=True)[1]
+    with product(tmp_path) as p:
+        drop(tmp_path, HOUSE + question)
+        assert p.folding.refresh_dialects()
+        answers = json.dumps([{"text": said}])
+        p.send(traces([house(1, house__question="Mail ann@example.com", house__generations=answers)]))
+        p.fold()
+        end_window(p)
+        p.send(traces([house(2, house__question="Mail ann@example.com", house__generations=answers)]))
+        p.fold()
+        assert p.query("SELECT context_messages, output_messages FROM calls") == [(1, None), (1, None)]
+        redacted = p.query("SELECT rule, place, sum(count) FROM redactions GROUP BY ALL ORDER BY ALL")
+        drop(tmp_path, HOUSE + WORDS)
+        told = renormalise(p)
+        assert (told["from_journal"], told["out_of_window"], told["words_read"], told["changed"]) == (1, 1, 1, 1)
+        assert told["columns"] == {}
+        sides = "SELECT trace_id[-1:], context_messages, output_messages FROM calls ORDER BY 1"
+        assert p.query(sides) == [("1", 1, None), ("2", 1, 1)]
+        assert p.query("SELECT rule, place, sum(count) FROM redactions GROUP BY ALL ORDER BY ALL") == redacted
+        records = CliRunner().invoke(cli, ["export", "--content", "--data", str(tmp_path)]).output.splitlines()
+        first, second = sorted(map(json.loads, records), key=lambda record: str(record["trace_id"]))
+        assert first["gen_ai.input.messages"] == second["gen_ai.input.messages"]
+        assert second["gen_ai.input.messages"][0]["parts"][0]["content"] == "Mail [EMAIL]"
+        assert second["gen_ai.output.messages"][0]["parts"][0]["content"] == said
+        shown = CliRunner().invoke(cli, ["show", f"{1:032x}", "--json", "--data", str(tmp_path)])
+        assert "house.generations" in shown.output
+        assert renormalise(p)["changed"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [True, False])
+def test_what_is_not_among_the_kept_attributes_is_not_emptied(tmp_path: Path, window: bool) -> None:
     """Usage read out of understood content, words and facts from log records, identifiers that became hashes, private
     parts: all stay when other columns change."""
     output = json.dumps({"id": "r-1", "model": "gpt-4o-mini", "choices": [
@@ -158,7 +207,10 @@ def test_what_is_not_among_the_kept_attributes_is_not_emptied(tmp_path: Path) ->
         assert before[1][1].startswith("u_")
         drop(tmp_path, "name: names\ndetect: {keys: [house.agent]}\nlabels: false\n"
                        "fields: {agent_name: house.agent}\n")  # fmt: skip
+        if not window:
+            end_window(p)
         told = renormalise(p)
+        assert (told["from_journal"], told["out_of_window"]) == ((told["spans"], 0) if window else (0, told["spans"]))
         assert told["columns"] == {"agent_name": 3}
         assert p.query(f"SELECT {columns} FROM calls ORDER BY 1") == before
         assert p.query("SELECT agent_name FROM calls ORDER BY 1") == [("a",), ("b",), ("c",)]
@@ -168,7 +220,8 @@ def test_what_is_not_among_the_kept_attributes_is_not_emptied(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_file_taken_away_ends_its_calls_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("window", [True, False])
+def test_a_file_taken_away_ends_its_calls_again(tmp_path: Path, window: bool) -> None:
     """Spans that only a withdrawn table knew are no calls any more; sums follow; what they were sent with is there."""
     with product(tmp_path) as p:
         drop(tmp_path)
@@ -176,7 +229,10 @@ def test_a_file_taken_away_ends_its_calls_again(tmp_path: Path) -> None:
         p.send(traces([house(1), chat(2, 1)]))
         p.fold()
         (tmp_path / "dialects" / "house.yaml").unlink()
+        if not window:
+            end_window(p)
         told = renormalise(p)
+        assert (told["from_journal"], told["out_of_window"]) == ((told["spans"], 0) if window else (0, told["spans"]))
         assert (told["calls_gained"], told["calls_lost"]) == (0, 1)
         assert p.query(ROLLED)[0][:3] == p.query(COUNTED)[0][:3] == (1, 100, 10)
         assert p.query("SELECT dialect, attributes->>'house.kind' FROM spans WHERE trace_id[-1:] = '1'") == [
