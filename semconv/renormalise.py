@@ -83,7 +83,15 @@ def renormalise(
         return fillers[0]
 
     found = normalise_spans(batch, dialects, hash_key=hash_key, filler=doubting, marked=_marks(known, dialects))
-    return found, _merged(found.fields, known, fillers[0].doubts, dialects)
+    doubts, partial = fillers[0].doubts, np.zeros(len(known.spoken), np.bool_)
+    partial[[content.row for content in found.contents]] = True
+    partial &= known.spoken  # what is left of words beside those that are stored
+    for name, unsure in (
+        ("finish_reasons", partial), ("estimated_output_tokens", partial),
+        ("prompt_fingerprint", ~_valid(found.fields["prompt_name"])),  # of words, unless a prompt is named
+    ):  # fmt: skip
+        doubts[name] = doubts[name] | unsure if name in doubts else unsure
+    return found, _merged(found.fields, known, doubts, dialects)
 
 
 def differing(before: pa.Table, after: Mapping[str, pa.Array]) -> dict[str, Mask]:
@@ -130,13 +138,9 @@ def _merged(
     nothing = np.zeros(len(known.spoken), np.bool_)
     doubted = {name: doubts.get(name, nothing) | known.held.get(name, nothing) for name in old}
     usage = {name for side in _SIDES for name in side}
-    out = {
-        name: choose(_valid(new[name]) & ~(doubted[name] & _valid(stored)), new[name], stored)
-        for name, stored in old.items()
-        if name not in usage and name not in _JUDGED
-    }
+    out = {name: _found(name, new, old, doubted) for name in old if name not in usage and name not in _JUDGED}
     out |= _sides(new, old, doubted, doubts.get("total_tokens", nothing))
-    return out | _judged(new, old, out, known, doubted["operation"], dialects)
+    return out | _judged(new, old, out, known, doubted, dialects)
 
 
 def _sides(
@@ -158,7 +162,7 @@ def _sides(
 
 def _judged(
     new: Mapping[str, pa.Array], old: Mapping[str, pa.Array], merged: Mapping[str, pa.Array], known: Known,
-    doubted: Mask, dialects: Dialects,
+    doubted: Mapping[str, Mask], dialects: Dialects,
 ) -> dict[str, pa.Array]:  # fmt: skip
     """What follows from the columns."""
     in_force = pa.array([table.name for table in dialects.tables], pa.string())
@@ -166,23 +170,29 @@ def _judged(
     told = _valid(new["dialect"]) | (known.whole & ~known.spoken) | gone
     dialect = choose(told, new["dialect"], old["dialect"])
     genai = _valid(dialect)
-    stated = choose(_valid(new["operation"]) & ~(doubted & _valid(old["operation"])), new["operation"],
-                    old["operation"])  # fmt: skip
+    stated = _found("operation", new, old, doubted)
     operation = choose(genai, stated, pa.nulls(len(stated), pa.string()))
     used = _valid(merged["input_tokens"]) | _valid(merged["output_tokens"])
     candidate, container = operations.kinds(
         operation, used, _valid(merged["request_model"]) | _valid(merged["response_model"])
     )
-    same_reasons = ~_differs(merged["finish_reasons"], new["finish_reasons"]) & known.whole
-    failed = np.asarray(pc.not_equal(new["status"], "success"))
-    estimate = choose(_valid(new["estimated_output_tokens"]), new["estimated_output_tokens"],
-                      old["estimated_output_tokens"])  # fmt: skip
+    same_reasons = ~_differs(merged["finish_reasons"], new["finish_reasons"])
+    failed, was_fine = (np.asarray(fits) for fits in (pc.not_equal(new["status"], "success"),
+                                                      pc.equal(old["status"], "success")))  # fmt: skip
+    told_again = np.where(known.whole, same_reasons | failed, failed & was_fine)
+    estimate = _found("estimated_output_tokens", new, old, doubted)
     return {
         "dialect": dialect, "operation": operation, "is_candidate": pa.array(candidate & genai),
-        "is_container": pa.array(container & genai), "status": choose(same_reasons | failed, new["status"],
-                                                                     old["status"]),
+        "is_container": pa.array(container & genai), "status": choose(told_again, new["status"], old["status"]),
         "estimated_output_tokens": choose(_valid(merged["output_tokens"]), pa.nulls(len(used), pa.int64()), estimate),
     }  # fmt: skip
+
+
+def _found(
+    name: str, new: Mapping[str, pa.Array], old: Mapping[str, pa.Array], doubted: Mapping[str, Mask]
+) -> pa.Array:
+    """What was found now, where anything was and nothing that is stored speaks against it."""
+    return choose(_valid(new[name]) & ~(doubted[name] & _valid(old[name])), new[name], old[name])
 
 
 def _differs(before: pa.Array, after: pa.Array) -> Mask:
