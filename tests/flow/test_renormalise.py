@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from spanfold.collector.segments import Position
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.manifest import read_current
 from spanfold.fold_process import fold_to_end
+from spanfold.semconv.dialects import BUILT_IN
 from spanfold.settings import Settings
 from tests.flow.sending import NOON, SECOND, Product, chat, logs, product, span, traces
 from tests.flow.test_golden import copy_of_golden
@@ -64,7 +66,9 @@ def end_window(p: Product) -> None:
 def renormalise(p: Product, *options: str) -> dict[str, Any]:
     """The verb, with nobody folding meanwhile."""
     p.folding.close()
-    done = CliRunner().invoke(cli, ["renormalise", "--json", *options, "--data", str(p.data)])
+    switched_off = [] if p.settings.redaction_enabled else [("SPANFOLD_REDACTION_ENABLED", "false")]
+    arguments = ["renormalise", "--json", *options, "--data", str(p.data)]
+    done = CliRunner().invoke(cli, arguments, env=dict(switched_off))
     assert done.exit_code == 0, (done.output, done.exc_info)
     p.folding = type(p.folding)(p.settings)
     told: dict[str, Any] = json.loads(done.output)
@@ -336,4 +340,54 @@ def test_a_directory_of_an_earlier_release_loses_nothing(tmp_path: Path) -> None
             for old, new in zip(held, p.query(rows.format(view)), strict=True):
                 assert [n for o, n in zip(old, new, strict=True) if o is not None and n is None] == []
         assert p.query("SELECT count(*) FROM span_messages") >= messages
+        assert renormalise(p)["changed"] == 0
+
+
+PAYLOADS = Path(__file__).parent.parent / "payloads"
+IN_LOGS = ("official-openai-events", "official-openai-v2-legacy")  # their words come in log records
+
+
+def captured(p: Product) -> None:
+    """What 25 instrumentations sent."""
+    for path in sorted(PAYLOADS.rglob("*-traces-*.pb")):
+        if path.parent.name not in IN_LOGS:
+            p.send(path.read_bytes())
+    p.fold()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [True, False])
+def test_later_is_as_good_as_at_once(tmp_path: Path, window: bool) -> None:
+    """Captured spans folded while every dialect was switched off, and renormalised once they are on again, give the
+    same calls, money, messages, decisions, links and attributes as spans that the dialects read when they came: with
+    the journal's help, and without it from what was kept. Doing it again, or to the others, changes nothing."""
+    shown = [
+        "SELECT * EXCLUDE(received_time) FROM calls ORDER BY trace_id, span_id",
+        "SELECT * FROM span_messages ORDER BY ALL",
+        "SELECT * FROM suppressed ORDER BY ALL",
+        "SELECT trace_id, span_id, attributes::VARCHAR, events::VARCHAR, tags, truncated FROM spans ORDER BY ALL",
+        "SELECT * FROM rollup_hourly ORDER BY ALL",
+    ]
+    with product(tmp_path / "at-once", redaction_enabled=False) as p:
+        captured(p)
+        at_once = [p.query(sql) for sql in shown]
+        assert renormalise(p)["changed"] == 0
+        end_window(p)
+        told = renormalise(p)
+        assert (told["changed"], told["out_of_window"]) == (0, told["spans"])
+    shutil.copytree(tmp_path / "at-once" / "keys", tmp_path / "later" / "keys")
+    folder = tmp_path / "later" / "dialects"
+    folder.mkdir()
+    for table in BUILT_IN:
+        (folder / f"{table.name}.yaml").write_text(f"name: {table.name}\nenabled: false\n")
+    with product(tmp_path / "later", redaction_enabled=False) as p:
+        captured(p)
+        assert p.query("SELECT count(*) FROM calls") == [(0,)]
+        if not window:
+            end_window(p)
+        shutil.rmtree(folder)
+        told = renormalise(p)
+        assert (told["calls_gained"], told["calls_lost"]) == (len(at_once[0]), 0)
+        for sql, rows in zip(shown, at_once, strict=True):
+            assert p.query(sql) == rows, sql
         assert renormalise(p)["changed"] == 0
