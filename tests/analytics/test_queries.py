@@ -21,6 +21,7 @@ from spanfold.analytics.statements import DIMENSIONS, PAGED, Query, literal
 from tests.analytics.lake import DAY, NOON, Lake, chain, context, rollup, span, usage
 
 BOOK = PriceBook.load()
+MIB = 1 << 20
 PARTS = {
     "cost",
     "macros",
@@ -241,3 +242,14 @@ def test_export_condition_filters(reader: Reader, tmp_path: Path) -> None:
     """A condition on any column of `calls` chooses the records."""
     found = [record["span_id"] for record in reader.call_records("status = 'error' AND cost > 0.01")]
     assert found == [f"{n:016x}" for n in (10, 15, 20, 25, 35, 40, 45, 50, 55)]
+
+
+def test_filters_offer_what_fits_on_a_page(tmp_path: Path) -> None:
+    """[23] Thousands of models, and one of a mebibyte: the thousand most used are offered, the giant is not."""
+    lake = Lake(tmp_path)
+    lake.add("rollup", [rollup(calls=n, model=f"m{n}") for n in range(1, 1203)] + [rollup(calls=9999, model="m" * MIB)])
+    publish(lake.data, lake.manifest(), BOOK, {})
+    offered = Reader(lake.data).rows("filter_values")
+    models = [row["value"] for row in offered if row["dimension"] == "model"]
+    assert models == [f"m{n}" for n in range(1202, 202, -1)]
+    assert {row["value"] for row in offered if row["dimension"] == "service"} == {"shop"}

@@ -20,7 +20,9 @@ from spanfold.collector import grpc_edge
 from spanfold.collector.answers import Refused
 from spanfold.collector.limits import Limits
 from spanfold.collector.otlp_json import to_protobuf
+from spanfold.collector.requests import _check
 from spanfold.collector.server import Collector
+from spanfold.collector.signals import TRACES
 from tests.flow.running import wait_for
 
 from .http2 import DATA, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, RESET, call_headers, connected, frame, frames, reset
@@ -189,3 +191,28 @@ def metrics_of(collector: Collector) -> str:
         return connection.getresponse().read().decode()
     finally:
         connection.close()
+
+
+WHOLE = request(*(span(number) for number in range(1, 4))).SerializeToString()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=8), st.data())
+def test_any_bytes_are_read_or_refused(changes: list[tuple[int, int]], data: st.DataObject) -> None:
+    """[28] A request with bytes changed and cut off anywhere is understood or refused for good, by the check and by the
+    reader of what was kept; nothing else is raised."""
+    body = bytearray(WHOLE)
+    for at, byte in changes:
+        body[at] = byte
+    broken = bytes(body[: data.draw(st.integers(0, len(body)))])
+    try:
+        checked, kept = _check(TRACES, broken)
+    except Refused as refused:
+        problem: Refused | None = refused
+    else:
+        problem = None
+    if problem is not None:
+        assert not problem.transient
+        return
+    again, same = _check(TRACES, kept)
+    assert (again.kept, again.rejected, same) == (checked.kept, 0, kept)
