@@ -34,6 +34,7 @@ _ITEMS = frozenset((  # OpenAI responses items and bare parts: messages of one p
 _USER_ITEMS = frozenset(("input_text", "input_image", "text"))
 FINISH_REASONS = {
     "tool_calls": "tool_call", "tool-calls": "tool_call", "tool_use": "tool_call", "function_call": "tool_call",
+    "function_calls": "tool_call",
     "tool_call": "tool_call", "end_turn": "stop", "stop": "stop", "stop_sequence": "stop", "completed": "stop",
     "complete": "stop", "eos": "stop", "end": "stop", "finished": "stop", "max_tokens": "length", "length": "length",
     "max_output_tokens": "length", "content_filter": "content_filter", "content-filter": "content_filter",
@@ -100,7 +101,8 @@ def _inside(item: Message, role: str) -> tuple[Message | None, str]:
         return {"type": _ROLES.get(kind.lower(), role), **item["kwargs"]}, role
     for key in ("message", "delta"):
         if isinstance(item.get(key), dict) and not {"content", "parts"} & item.keys():
-            return item[key], role
+            beside = item.get("function")  # AutoGen's answers, beside the message that has their role
+            return {**item[key], "function": beside} if isinstance(beside, list) else item[key], role
     content = item.get("content")
     if isinstance(content, dict) and isinstance(content.get("parts"), list) and "role" not in item:
         return content, role  # Gemini candidate
@@ -131,7 +133,7 @@ def _of_dict(item: Message, role: str) -> Message | None:
             return _built(role, [text_part({k: v for k, v in item.items() if v is not None})], None) if item else None
         part = repair_part(item)
         return _built(_role_of_item(kind, part, role), [part], None) if part else None
-    parts = _content_parts(item)
+    parts = _content_parts(item) or _results(item)
     stated = _role(stated or _implied(item) or role)
     if not parts and not _says_something(item):
         return None
@@ -148,9 +150,21 @@ _PART_KEYS = frozenset((
 ))  # fmt: skip
 
 
+def _results(item: Message) -> list[Part]:
+    """The answers to several calls in one message of the tools (AutoGen)."""
+    told = item.get("function")
+    held = [opened(entry) for entry in told] if isinstance(told, list) else []
+    return [
+        tool_response(entry.get("content"), entry.get("call_id"))
+        for entry in held
+        if isinstance(entry, dict) and "call_id" in entry
+    ]
+
+
 def _says_something(item: Message) -> bool:
     return bool(
-        item.keys() & {"content", "contents", "_content", "tool_calls", "function_call", "blocks", "reasoning_content"}
+        item.keys()
+        & {"content", "contents", "_content", "tool_calls", "function_call", "blocks", "reasoning_content", "function"}
     )
 
 

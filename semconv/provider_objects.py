@@ -122,6 +122,8 @@ def _outcome(node: Mapping[str, Any]) -> list[str]:
     status, details = node.get("status"), node.get("incomplete_details")
     if node.get("type") == "message" and status in ("completed", "incomplete") and "role" in node:
         return [status]  # one output item of a response
+    if node.get("type") == "function_call" and status == "completed":
+        return ["tool_call"]
     if ("output" not in node and node.get("object") != "response") or not isinstance(status, str):
         done = node.get("done_reason")  # Ollama
         return [done] if isinstance(done, str) and done else []

@@ -51,7 +51,10 @@ OPENINFERENCE = Dialect(
             ),
         },
         {"request_model": (Source("input.value", path="request_model", unit="request"), Source("llm.model_name"))},
-        {"response_id": Source("llm.response.id"), "response_model": Source("llm.response.model")},
+        {
+            "response_id": Source("llm.response.id"),
+            "response_model": (Source("llm.response.model"), Source("gen_ai.response.model")),
+        },
         {column: s for column, s in response_of("output.value", usage=False).items() if column != "service_tier"},
         {
             "response_model": (Source("llm.model_name"), Source("embedding.model_name"), Source("reranker.model_name")),
@@ -94,6 +97,9 @@ OPENINFERENCE = Dialect(
             Content("input.value", "tool_call", operations=("execute_tool",)),
             Content("input.value", "query", operations=("retrieval", "rerank")),
             Content("reranker.query", "query"),
+            Content(
+                "output.value", path="tasks_output/0/messages", operations=("chain",)
+            ),  # CrewAI tells usage here only
             Content("input.value", operations=("invoke_agent", "invoke_workflow", "chain", "task")),
         ),
         "output": (
@@ -102,6 +108,7 @@ OPENINFERENCE = Dialect(
             Content("output.value", "tool_result", operations=("execute_tool",)),
             Content("retrieval.documents.*", "documents"),
             Content("reranker.output_documents.*", "documents"),
+            Content("output.value", path="raw", operations=("chain",), role="assistant"),
             Content("output.value", operations=("invoke_agent", "invoke_workflow", "chain", "task"), role="assistant"),
         ),
         "system": (Content("input.value", "request", operations=_CALLS),),

@@ -20,14 +20,19 @@ SYSTEM = "You are a concise support assistant for the ACME travel shop."
 
 
 def _calls(pattern: str) -> list[dict[str, Any]]:
-    """Columns and input messages of the captured calls, in order of start."""
+    """The leaf calls among the captured spans."""
+    return [found for found in _spans(pattern) if found["is_candidate"] and not found["is_container"]]
+
+
+def _spans(pattern: str) -> list[dict[str, Any]]:
+    """Columns and content of the captured spans that said something, in order of start."""
     batch = decode_spans(captured(pattern))
     found = normalise_spans(batch)
     said = {content.row: content for content in found.contents}
     out = []
     for row, start in enumerate(batch.columns["start_ns"].to_pylist()):
         columns = {name: array[row].as_py() for name, array in found.fields.items()}
-        if columns["is_candidate"] and not columns["is_container"]:
+        if row in said:
             content = said[row]
             told = parse_messages(content.input_text)[0] if content.input_text else content.input
             out.append((start, columns | {"input": told, "system": content.system, "output": content.output}))
@@ -113,3 +118,38 @@ def test_an_empty_list_beside_calls_says_nothing() -> None:
     """Cohere's answer that only calls tools has no content; the words `[]` alone are kept."""
     assert [part["type"] for part in _calls("traceloop-cohere/tools-*")[0]["output"][0]["parts"]] == ["tool_call"]
     assert read_messages([{"role": "assistant", "content": "[]"}])[0]["parts"] == [{"type": "text", "content": "[]"}]
+
+
+def test_answers_beside_the_message_that_has_their_role_are_its_parts() -> None:
+    """AutoGen answers all calls of a turn in one message of role `function`; one part each."""
+    calls = _calls("openinference-autogen/agent-*")
+    answers = [message["parts"] for message in calls[2]["input"] if message["role"] == "tool"]
+    assert [[part["response"] for part in parts] for parts in answers] == [
+        ['{"city": "Paris", "temp_c": 21}'],
+        ['{"city": "Paris", "population": 2102650}'],
+    ]
+
+
+def test_an_output_item_alone_states_how_the_answer_ended() -> None:
+    """Langfuse 3 keeps the one item of an OpenAI response: a finished call of a function, or a finished message."""
+    assert [call["finish_reasons"] for call in _calls("langfuse-3/responses-*")] == [["tool_call"]] * 2 + [["stop"]]
+
+
+def test_a_crew_tells_its_conversation_where_it_tells_its_usage() -> None:
+    """CrewAI under OpenInference has no model spans: the crew's own carries usage, and what its task said."""
+    found = [call for call in _spans("openinference-crewai/one-*") if call["input_tokens"] is not None]
+    assert [(call["input_tokens"], call["output_tokens"]) for call in found] == [(99, 15)]
+    assert [message["role"] for message in found[0]["input"]] == ["system", "user"]
+    words = "Answer 1: I have noted that. The capital of France is Paris."
+    assert found[0]["output"] == [{"role": "assistant", "parts": [{"type": "text", "content": words}]}]
+
+
+def test_the_conventions_own_word_for_the_model_that_answered_wins() -> None:
+    """Pydantic AI under OpenInference states the alias as OpenInference's model, the dated name as the conventions'."""
+    attributes = {
+        "openinference.span.kind": "LLM", "llm.model_name": "gpt-4o-mini",
+        "gen_ai.request.model": "gpt-4o-mini", "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+    }  # fmt: skip
+    found = normalise_spans(decode_spans([trace_request(span(attributes))])).fields
+    assert found["request_model"].to_pylist() == ["gpt-4o-mini"]
+    assert found["response_model"].to_pylist() == ["gpt-4o-mini-2024-07-18"]
