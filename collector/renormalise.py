@@ -37,7 +37,7 @@ from spanfold.semconv.detection import Dialects
 from spanfold.semconv.normalise import Normalised
 from spanfold.semconv.rebuild import Row, rebuilt_batch
 from spanfold.semconv.records import SpanBatch, SpanContent
-from spanfold.semconv.renormalise import Known, differing, renormalise
+from spanfold.semconv.renormalise import Known, differing, hidden_keys, renormalise
 from spanfold.semconv.schema import SPANS
 
 Identity = tuple[str, str, str]  # tenant, trace_id, span_id
@@ -69,6 +69,7 @@ class Rereader:
         self, keyring: Keyring, mode: str, redactor: Callable[[str], Redactor], dialects: Dialects, *, with_words: bool
     ) -> None:
         self._keyring, self._redactor, self._dialects = keyring, redactor, dialects
+        self._hidden = hidden_keys(dialects)
         self._content, self._with_words = ContentWriter(keyring, mode), with_words
         self._tenants: dict[str, tuple[Folder, RowWriter]] = {}
 
@@ -153,7 +154,7 @@ class Rereader:
             columns=rows, spoken=np.array(own, np.bool_), whole=np.full(len(rows), self._with_words),
             held=_identified(held),
         )  # fmt: skip
-        found, fields = renormalise(batch, known, self._dialects, hash_key=self._fingerprint_key)
+        found, fields = renormalise(batch, known, self._dialects, self._hidden, hash_key=self._fingerprint_key)
         fields |= {name: _named(fields[name], rows[name]) for name in IDENTIFIERS}
         differs = {name: mask & readable for name, mask in differing(rows, fields).items()}
         contents = [

@@ -70,14 +70,15 @@ class _Doubting(Filler):
 
 
 def renormalise(
-    batch: SpanBatch, known: Known, dialects: Dialects, *, hash_key: HashKey
+    batch: SpanBatch, known: Known, dialects: Dialects, hidden: frozenset[str], *, hash_key: HashKey
 ) -> tuple[Normalised, dict[str, pa.Array]]:
-    """(what is read of the kept attributes, the columns of meaning as they are to be stored)."""
+    """(what is read of the kept attributes, the columns of meaning as they are to be stored). `hidden`: the dialects'
+    `hidden_keys`."""
     fillers: list[_Doubting] = []
 
     def doubting(*arguments: Any) -> Filler:
         filler = _Doubting(*arguments)
-        filler.content_keys, filler.content_events = _content_keys(dialects), dialects.event_names
+        filler.content_keys, filler.content_events = hidden, dialects.event_names
         filler.spoken = known.spoken | ~known.whole
         fillers.append(filler)
         return fillers[0]
@@ -112,8 +113,8 @@ def choose(mask: Mask, first: pa.Array, second: pa.Array) -> pa.Array:
     return pa.concat_arrays([first.cast(second.type), second]).take(pa.array(np.where(mask, at, at + len(mask))))
 
 
-def _content_keys(dialects: Dialects) -> frozenset[str]:
-    """Keys of fields that may name understood content."""
+def hidden_keys(dialects: Dialects) -> frozenset[str]:
+    """Keys of fields that may name understood content, which is not among the attributes any more."""
     places = {place.key for side in dialects.places.values() for place in side if not place.event}
     fields = {s.key for table in dialects.tables for listed in table.fields.values() for s in listed if not s.event}
     return frozenset(key for key in fields if any(key == place or matches(place, key) for place in places))

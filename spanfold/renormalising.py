@@ -15,6 +15,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spanfold.analytics.derive import Deriver
+from spanfold.analytics.derive import COLUMNS, Deriver
 from spanfold.analytics.recall import recent_turns
 from spanfold.collector.errors import CollectorError
 from spanfold.collector.journal_window import JournalWindow
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _TRIES = 3
+_NOTE_SECONDS = 1.0
 _SLICE, _SLICE_BYTES = 4096, 32 << 20  # spans in memory as objects, and bytes of them as they were sent
 _TURNS = 100_000  # calls that others may continue
 _IDENTITY = ["tenant", "trace_id", "span_id"]
@@ -120,8 +122,8 @@ def ask_to_renormalise(
                 raise SpanfoldError(answer["error"])
             return answer
         begun = _read(run / "renormalise")
-        if begun.get("token") == token and "told" in begun:
-            show(begun["told"]["spans"])
+        if begun.get("token") == token:
+            show(begun.get("read", 0))
         time.sleep(_POLL_SECONDS)
     raise NotRenormalised(
         f"not every day was read again after {timeout:g} s: what is done stays done, ask for the rest again"
@@ -138,11 +140,14 @@ def _renormalise_here(settings: Settings, request: Request, show: Callable[[int]
                 continue
             work, told = Renormaliser(folding, settings, request), Told()
             for day in work.days():
-                told.add(work.day(day))
-                show(told.spans)
+                told.add(work.day(day, partial(_show_after, show, told.spans)))
             return told.as_dict()
     except LakeLocked:
         return None
+
+
+def _show_after(show: Callable[[int], None], before: int, spans: int) -> None:
+    show(before + spans)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -173,9 +178,10 @@ def renormalise_if_asked(folding: Folding, settings: Settings) -> None:
         answer = {"error": f"{day} was begun {_TRIES} times and not finished: see `spanfold status`, then ask again"}
     else:
         state = asked | {"told": told.as_dict(), "generation": work.generation}
-        write_durably(path, json.dumps(state | {"tries": asked.get("tries", 0) + 1}).encode())
+        state["tries"] = asked.get("tries", 0) + 1
+        write_durably(path, json.dumps(state).encode())
         try:
-            told.add(work.day(day))
+            told.add(work.day(day, _Noted(path, state, told.spans)))
         except (SpanfoldError, OSError, CollectorError, ExporterError) as error:
             answer = {"error": str(error) or type(error).__name__}
         else:
@@ -189,6 +195,18 @@ def _told(held: Mapping[str, Any]) -> Told:
     return Told(**(dict(held) | {"columns": Counter(held.get("columns", {}))}))
 
 
+class _Noted:
+    """Notes beside the request, about once a second, how many spans are done: for the bar of who waits."""
+
+    def __init__(self, path: Path, state: dict[str, Any], before: int) -> None:
+        self._path, self._state, self._before, self._at = path, state, before, time.monotonic()
+
+    def __call__(self, spans: int) -> None:
+        if time.monotonic() - self._at > _NOTE_SECONDS:
+            self._at = time.monotonic()
+            write_durably(self._path, json.dumps(self._state | {"read": self._before + spans}).encode())
+
+
 @dataclass(slots=True)
 class _Day:
     """What one day comes to before it is committed."""
@@ -196,9 +214,9 @@ class _Day:
     told: Told = field(default_factory=lambda: Told(days=1))
     added: list[FileEntry] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-    spans: list[pa.Table] = field(default_factory=list)  # changed rows in their new form
+    spans: list[pa.Table] = field(default_factory=list)  # changed rows, in the columns that others follow from
     contexts: list[dict[str, Any]] = field(default_factory=list)  # new ones
-    words: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))  # new rows by table
+    words: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))  # of one file: rows by table
 
 
 class Renormaliser:
@@ -206,6 +224,8 @@ class Renormaliser:
 
     def __init__(self, folding: Folding, settings: Settings, request: Request, generation: int | None = None) -> None:
         self._folding, self._settings, self._request = folding, settings, request
+        self._reader = open_reader(settings.data)
+        self._moved: Callable[[int], None] = lambda spans: None
         self.generation = folding.lake.manifest.generation + 1 if generation is None else generation
         stored, limits = settings.content != "none", settings.content_days is not None or settings.retention_rules
         self._rereader = Rereader(
@@ -217,9 +237,10 @@ class Renormaliser:
         """The days asked for that hold spans."""
         return sorted({file.date for file in self._request.files(self._folding.lake.manifest)})
 
-    def day(self, day: str) -> Told:
-        """Reads the spans of a day again and commits what changes; a file that is damaged is set aside first."""
-        lake = self._folding.lake
+    def day(self, day: str, moved: Callable[[int], None] = lambda spans: None) -> Told:
+        """Reads the spans of a day again and commits what changes; a file that is damaged is set aside first. `moved`
+        is told how many of them are done."""
+        lake, self._moved = self._folding.lake, moved
         for _ in range(_TRIES):
             self._folding.settle()
             self._folding.publish()
@@ -235,6 +256,7 @@ class Renormaliser:
 
     def _day(self, day: dt.date) -> Told:
         self._rereader.forget()
+        self._reader = open_reader(self._settings.data)
         lake, out = self._folding.lake, _Day()
         parts = [read_rows(lake.data, file) for file in lake.manifest.files_of("contexts", day.isoformat())]
         stored = pa.concat_tables(parts) if parts else pa.Table.from_batches([], CONTEXTS)
@@ -256,10 +278,10 @@ class Renormaliser:
         for start, end in _slices(window.bytes_of(times)):
             part = rows.slice(start, end - start).combine_chunks()
             privates = self._privates(part, day)
-            revised = self._rereader.revise(
-                day, part, privates, _contexts_of(contexts, part), window.records(set(times[start:end]))
-            )
+            records = window.records(set(times[start:end])) if self._settings.content != "none" else []
+            revised = self._rereader.revise(day, part, privates, _contexts_of(contexts, part), records)
             parts.append(revised.rows)
+            self._moved(out.told.spans + end)
             changed += self._take(revised, day, out)
             out.told.unreadable += sum(private is None for private in privates)
         out.told.spans += len(rows)
@@ -267,7 +289,10 @@ class Renormaliser:
         out.told.out_of_window = out.told.spans - out.told.from_journal
         if changed and not self._request.dry_run:
             out.removed.append(file.path)
-            out.added.append(self._folding.lake.write("spans", day, pa.concat_tables(parts), level=file.level))
+            lake, words = self._folding.lake, [(table, held) for table, held in out.words.items() if held]
+            out.added.append(lake.write("spans", day, pa.concat_tables(parts), level=file.level))
+            out.added += [lake.write(table, day, pa.concat_tables(held)) for table, held in words]
+        out.words.clear()
 
     def _take(self, revised: Revised, day: dt.date, out: _Day) -> int:
         """Notes what came of a slice; gives how many rows changed."""
@@ -277,7 +302,7 @@ class Renormaliser:
         out.told.from_journal += revised.sent
         out.told.columns += revised.columns
         if len(at):
-            changed = revised.rows.take(pa.array(at))
+            changed = revised.rows.select([name for name in COLUMNS if name != "date"]).take(pa.array(at))
             out.spans.append(changed.append_column("date", pa.array([day] * len(at), pa.date32())))
         out.contexts += revised.contexts
         for table, rows in revised.tables.items():
@@ -293,9 +318,7 @@ class Renormaliser:
                 *(rows[n].to_pylist() for n in ("tenant", "private_block", "private_offset", "private_length")),
                 strict=True)
         ]  # fmt: skip
-        opened = (
-            open_reader(self._settings.data).private(places) if rows["private_block"].null_count < len(rows) else []
-        )
+        opened = self._reader.private(places) if rows["private_block"].null_count < len(rows) else []
         if not opened:
             return [{} for _ in places]
         return [found or (None if place["private_block"] else {}) for found, place in zip(opened, places, strict=True)]
@@ -321,7 +344,6 @@ class Renormaliser:
             return
         for table, days in (derived.tables | {"rollup": folding.parts.roll_up(derived.signed)}).items():
             out.added += [lake.write(table, date, rows) for date, rows in days.items() if rows.num_rows]
-        out.added += [lake.write(table, day, pa.concat_tables(parts)) for table, parts in out.words.items() if parts]
         counters = {"calls": derived.calls, "renormalised": out.told.changed}
         lake.commit(out.added, removed=out.removed, counters=counters)
         folding.forget()
