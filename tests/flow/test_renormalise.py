@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 
@@ -21,6 +22,7 @@ from spanfold.exporter.manifest import read_current
 from spanfold.fold_process import fold_to_end
 from spanfold.semconv.dialects import BUILT_IN
 from spanfold.settings import Settings
+from tests.flow.running import up, wait_for
 from tests.flow.sending import NOON, SECOND, Product, chat, logs, product, span, traces
 from tests.flow.test_golden import copy_of_golden
 
@@ -391,3 +393,35 @@ def test_later_is_as_good_as_at_once(tmp_path: Path, window: bool) -> None:
         for sql, rows in zip(shown, at_once, strict=True):
             assert p.query(sql) == rows, sql
         assert renormalise(p)["changed"] == 0
+
+
+@pytest.mark.slow
+def test_a_folder_killed_while_it_renormalises_ends_what_it_began(tmp_path: Path) -> None:
+    """`spanfold up` with spans of eight days; its folder is killed again and again while the verb waits and more is
+    sent: in the end every span is one call, once, and views and rollups agree."""
+    sent = [house(day * 1000 + at, NOON + day * DAY + at) for day in range(8) for at in range(1, 101)]
+    with up(tmp_path) as running:
+        for first in range(0, len(sent), 50):
+            running.send(traces(sent[first : first + 50]))
+        running.flush()
+        drop(running.data)
+        told: list[str] = []
+        verb = threading.Thread(target=lambda: told.append(running.spanfold("renormalise", "--json").stdout))
+        verb.start()
+        asked, more = running.data / "run" / "renormalise", 0
+        for done in ("2025-11-20", "2025-11-22", "2025-11-24"):
+            wait_for(
+                lambda day=done: not verb.is_alive() or renormalising._read(asked).get("done", "") >= day, 60, done
+            )
+            running.kill("fold")
+            more += 1
+            running.send(traces([house(100_000 + more)]))
+        verb.join(100)
+        running.flush()
+        assert json.loads(told[0])["days"] == 8
+        with duckdb.connect(str(running.data / "spanfold.duckdb"), read_only=True) as connection:
+            calls, rolled = (connection.execute(sql).fetchall() for sql in (COUNTED, ROLLED))
+            spans = connection.execute("SELECT count(*), count(DISTINCT trace_id) FROM spans").fetchall()
+        assert spans == [(len(sent) + more, len(sent) + more)]
+        assert calls == rolled
+        assert calls[0][0] == len(sent) + more
