@@ -235,8 +235,14 @@ class Folding:
         now = (self.lake.manifest.version, tuple(map(id, copies.values())), self._book.version)
         if now != self._published or again:
             models = self._roll_up.take_models() if self._published[0] >= 0 else None
-            self.published_as = self._publisher.publish(self.lake.manifest, self._book, copies, models=models).name
-            self._published, self._published_at = now, time.monotonic()
+            try:
+                published = self._publisher.publish(self.lake.manifest, self._book, copies, models=models)
+            except duckdb.Error:  # of a file that cannot be read
+                if self._without_damaged() is None:
+                    raise
+                published = self._publisher.publish(self.lake.manifest, self._book, copies, models=models)
+            self.published_as = published.name
+            self._published, self._published_at = (self.lake.manifest.version, *now[1:]), time.monotonic()
 
     # ---- housekeeping ---------------------------------------------------------------------------------------------
     def merge_some(self) -> None:
