@@ -75,7 +75,7 @@ class Folding:
         self._keyring = Keyring.open(settings.data)
         self._state = StateStore.open(settings.data)
         pricing.keep_first_book(self._state)
-        self._price_revision = self._state.price_sources.revision()
+        self._price_revision: tuple[int, int] | None = self._state.price_sources.revision()
         self._book = pricing.load_book(self._state)
         self._dialect_files = dialect_files.signature(settings.dialects_folder)
         self._loaded = dialect_files.load_dialects(settings.dialects_folder)
@@ -330,8 +330,14 @@ class Folding:
             return False
         self.settle()
         self.publish()
-        changes = pricing.rollup_changes(self._snapshot, self._book, book)
-        files = [self.lake.write("rollup", day, rows) for day, rows in changes]
+        try:
+            changes = pricing.rollup_changes(self._snapshot, self._book, book)
+            files = [self.lake.write("rollup", day, rows) for day, rows in changes]
+        except duckdb.Error:  # of a file that cannot be read
+            if not self.quarantine(file.path for file in self.lake.manifest.files):
+                raise
+            self._price_revision = None  # once more at the next look, without that file
+            return False
         self._book = book
         self._roll_up.price_by(book)
         self.lake.commit(files, priced_by=pricing.name_of(book))

@@ -256,3 +256,17 @@ def test_a_named_orphan_is_not_followed(tmp_path: Path) -> None:
         p.restart()
         assert not link.is_symlink()
     assert target.read_bytes() == b"not ours"
+
+
+def test_prices_change_over_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """The footer of a day is damaged when a price changes: the process goes on, sets it aside, and at its next look the
+    other day has the new price."""
+    with product(tmp_path) as p:
+        two_days(p)
+        flip_footer(file_of(p, "spans", 0))
+        p.set_price("openai", "gpt-4o-mini", "uncached_input", 3e-7)
+        assert p.folding.refresh_prices() is False
+        assert p.folding.refresh_prices() is True
+        assert p.query(SUMS) == p.query(ROLLED) == [(20, 2000)]
+        assert p.query("SELECT sum(cost) FROM calls") == p.query("SELECT sum(cost) FROM rollup_hourly")
+        assert len(pieces(tmp_path)) == 1
