@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from spanfold.analytics.price_rows import EXCHANGE, MODELS, PRICES, RATES
 from spanfold.analytics.prices import ModelKey, PriceBook
-from spanfold.analytics.snapshots import published
+from spanfold.analytics.snapshots import published, sweep
 from spanfold.analytics.stored import Columns, duckdb_type, select
 from spanfold.analytics.views import definitions, lake_view
 from spanfold.exporter.durable import sync_dirs, write_durably
@@ -91,6 +91,9 @@ class Publisher:
         self.data = data
         self.directory = data / "snapshots"
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(self.directory)
+        for unfinished in self.directory.glob("v*.tmp*"):
+            unfinished.unlink(missing_ok=True)
         self._known = Models.read(self._models_file)
         self._columns = Columns(data)
         self._base = _Copied(self.directory / f"base-{os.getpid()}.tmp")

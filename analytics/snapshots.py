@@ -25,7 +25,7 @@ from spanfold.analytics.errors import NoSnapshot
 Tenants = frozenset[str] | None  # None = all
 
 _NAME = re.compile(r"v(\d+)(?:-(\d+))?\.duckdb")
-_CUT = re.compile(r"cut-(\d+)-.*\.duckdb")
+_PRIVATE = re.compile(r"(?:\.open|cut|base|template)-(\d+)\D.*")  # of the process with this number
 _numbers = itertools.count()
 SCOPES = 16  # sets of tenants whose cut-down snapshots are kept open
 _MOST_SPILLED = "4GB"  # what queries of one instance put on the disk beyond its memory
@@ -52,7 +52,7 @@ class Snapshots:
         }  # fmt: skip
         self._lock = threading.Lock()
         self._opened: OrderedDict[Tenants, Opened] = OrderedDict()
-        _sweep(self._directory)
+        sweep(self._directory)
         _sweep_spill(self._spill)
 
     def newest_version(self) -> str:
@@ -128,11 +128,11 @@ def published(directory: Path) -> list[tuple[str, tuple[int, int]]]:
     return [(m[0], (int(m[1]), int(m[2] or 0))) for m in matches if m]
 
 
-def _sweep(directory: Path) -> None:
-    """Take away cut-down copies whose process is gone."""
+def sweep(directory: Path) -> None:
+    """Take away what processes that are gone had made for themselves."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(directory):
-            match = _CUT.fullmatch(name)
+            match = _PRIVATE.fullmatch(name)
             if match and not _alive(int(match[1])):
                 (directory / name).unlink(missing_ok=True)
 

@@ -159,3 +159,19 @@ def test_state_copies_show_in_the_next_snapshot(tmp_path: Path) -> None:
 def test_every_column_that_the_state_gives_is_copied() -> None:
     """The two allowlists, of what the control plane gives and of what a snapshot takes, name the same columns."""
     assert {name: STATE[name] for name in COPIES} == COPIES
+
+
+def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path: Path) -> None:
+    """Templates, half-written versions and private names of a process that is gone are removed; those of one that
+    lives stay."""
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    gone = 999_999_999
+    left = [f"base-{gone}.tmp", f"base-{gone}.tmp.wal", f"template-{gone}.tmp", f".open-{gone}-3-v7.duckdb",
+            "v7.duckdb.tmp", "v7.duckdb.tmp.wal"]  # fmt: skip
+    ours = f"base-{os.getppid()}.tmp"
+    for name in (*left, ours):
+        (folder / name).write_bytes(b"left")
+    Publisher(tmp_path).close()
+    assert not {*left} & {path.name for path in folder.iterdir()}
+    assert (folder / ours).exists()

@@ -6,6 +6,7 @@ some seconds of it. The seed is printed; `SOAK_SEED` repeats an order.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -34,8 +35,8 @@ def one_fault(fault: str, rng: random.Random, power: Disk, running: Parts, clock
         clock.write_text(str(rng.choice([-2 * 86_400, 365 * 86_400, 3600, 0])))
     else:
         filler = power.directory / "filler"
-        with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(power.directory).free - (1 << 20))
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(power.directory).free - (1 << 20)))
         time.sleep(rng.uniform(0.5, 3.0))
         filler.unlink()
 
