@@ -84,11 +84,22 @@ def read_messages(value: Any, role: str = "user") -> list[Message]:
 def repair_message(item: Any, role: str = "user") -> Message | None:
     """One message in canonical form; None if nothing was said. `role` is used where the message states none."""
     if isinstance(item, dict) and "parts" in item and type(item["parts"]) is list:
-        return _built(item.get("role") or role, item["parts"], item.get("name"))
+        beside = item.get("tool_calls") or item.get("tool_call_id")
+        return _built(item.get("role") or role, _with_beside(item) if beside else item["parts"], item.get("name"))
     if not isinstance(item, dict):
         return None if item in (None, "") else {"role": role, "parts": [text_part(item)]}
     inner, inner_role = _inside(item, role)
     return repair_message(inner, inner_role) if inner is not None else _of_dict(item, role)
+
+
+def _with_beside(item: Message) -> list[Any]:
+    """The parts of a message whose calls, or the call that it answers, stand beside them (LiteLLM)."""
+    parts = [part for entry in spread(item["parts"]) if (part := repair_part(entry)) is not None]
+    texts = all(part["type"] == "text" for part in parts)
+    if item.get("tool_call_id") and not item.get("tool_calls") and parts and texts:
+        return [tool_response(_response_of(item, parts), item["tool_call_id"])]
+    said = [part for part in parts if part != text_part("")]
+    return said + _calls(item, said)
 
 
 def _inside(item: Message, role: str) -> tuple[Message | None, str]:

@@ -136,13 +136,18 @@ def spread(parts: Iterable[Any]) -> Iterator[Any]:
             yield part
 
 
-def _block_told_as_repr(text: str) -> Any:
-    """The words of an OpenAI output block that was written as `str()` of its dict; any other text as it is."""
-    if text.startswith("{'") and "'type': 'output_text'" in text:
-        block = opened(text)
-        if isinstance(block, dict) and isinstance(block.get("text"), str):
-            return block["text"]
-    return text
+_BLOCKS = {  # blocks of providers that senders write as one text, Python or JSON: what each of its kind has
+    "output_text": {"text", "annotations"}, "thinking": {"thinking", "signature"}, "reasoning": {"id", "summary"},
+}  # fmt: skip
+
+
+def _block_in_text(text: str) -> Part | None:
+    """The part that an answer's block is, where the text is the block itself; None for any other text."""
+    if text[:1] != "{" or text[-1:] != "}" or not any(kind in text for kind in _BLOCKS):
+        return None
+    block = opened(text)
+    kind = block.get("type") if isinstance(block, dict) else None
+    return repair_part(block) if isinstance(kind, str) and _BLOCKS.get(kind, {""}) <= block.keys() else None
 
 
 def _text(part: Part) -> Part | None:
@@ -155,7 +160,7 @@ def _text(part: Part) -> Part | None:
                 return {"type": "reasoning", "content": str(text)}
             if isinstance(text, str) and _SCRUBBED.fullmatch(text):
                 return {"type": "generic", "generic_type": "scrubbed", "note": text}
-            return text_part(_block_told_as_repr(text) if isinstance(text, str) else text)
+            return (_block_in_text(text) if isinstance(text, str) else None) or text_part(text)
     return None
 
 

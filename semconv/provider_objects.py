@@ -122,8 +122,10 @@ def _outcome(node: Mapping[str, Any]) -> list[str]:
     status, details = node.get("status"), node.get("incomplete_details")
     if node.get("type") == "message" and status in ("completed", "incomplete") and "role" in node:
         return [status]  # one output item of a response
-    if node.get("type") == "function_call" and status == "completed":
-        return ["tool_call"]
+    held = node.get("content")
+    for item in (node, *(held if isinstance(held, list) else ())):
+        if isinstance(item, dict) and item.get("type") == "function_call" and item.get("status") == "completed":
+            return ["tool_call"]
     if ("output" not in node and node.get("object") != "response") or not isinstance(status, str):
         done = node.get("done_reason")  # Ollama
         return [done] if isinstance(done, str) and done else []
@@ -206,6 +208,8 @@ def request_side(value: Any, side: str) -> list[dict[str, Any]]:
     value = opened(value)
     if side == "input":
         return _request_messages(value)
+    if side == "tools" and isinstance(value, list):
+        return content_shapes.read_tools([item["content"] for item in value if _defines_tool(item)])
     if not isinstance(value, dict):
         return []
     config = value.get("config")
@@ -228,7 +232,15 @@ def _request_messages(value: Any) -> list[messages.Message]:
     return _texts_or_messages(value)
 
 
+def _defines_tool(item: Any) -> bool:
+    """Langfuse's handler for LangChain lists tool definitions behind the messages, in the role of tools."""
+    held = item.get("content") if isinstance(item, dict) and item.get("role") == "tool" else None
+    return isinstance(held, dict) and isinstance(held.get("function"), dict) and "tool_call_id" not in item
+
+
 def _texts_or_messages(held: Any) -> list[messages.Message]:
+    if isinstance(held, list) and any(map(_defines_tool, held)):
+        held = [item for item in held if not _defines_tool(item)]
     if isinstance(held, list) and all(isinstance(item, str) for item in held):
         held = [opened(item) if item.lstrip().startswith("{") or "(" in item[:40] else item for item in held]
     return messages.read_messages(held)

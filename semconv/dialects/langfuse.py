@@ -27,7 +27,11 @@ LANGFUSE = Dialect(
             "provider": Source(
                 "@name", pattern=r"(?i)^(openai|anthropic|mistral|cohere|groq|bedrock)\b", values=PROVIDERS
             ),
-            "request_model": (Source(_O + "model.parameters", path="model"), Source(_O + "model.name")),
+            "request_model": (
+                Source(_O + "model.parameters", path="model"),
+                Source(_METADATA + "ls_model_name"),  # its handler for LangChain
+                Source(_O + "model.name"),
+            ),
             "response_model": Source(_O + "model.name"),
             "streaming": Source(_O + "model.parameters", path="stream"),
             "ttft_ms": Source(_O + "completion_start_time", unit="time"),

@@ -5,6 +5,7 @@ The numbers are what the model server of the capture counted and answered, not w
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -95,7 +96,7 @@ def test_preparing_a_call_is_no_call() -> None:
 
 def test_langchain_keeps_the_outcome_of_a_response_apart() -> None:
     """The status of an OpenAI response stands in LangChain's metadata, without its output."""
-    assert [call["finish_reasons"] for call in _calls("langsmith/responses-*")] == [["stop"]] * 3
+    assert [call["finish_reasons"] for call in _calls("langsmith/responses-*")] == [["tool_call"]] * 2 + [["stop"]]
 
 
 def test_a_block_told_as_python_is_its_text() -> None:
@@ -153,3 +154,49 @@ def test_the_conventions_own_word_for_the_model_that_answered_wins() -> None:
     found = normalise_spans(decode_spans([trace_request(span(attributes))])).fields
     assert found["request_model"].to_pylist() == ["gpt-4o-mini"]
     assert found["response_model"].to_pylist() == ["gpt-4o-mini-2024-07-18"]
+
+
+def test_calls_beside_the_parts_are_parts() -> None:
+    """LiteLLM keeps a message's tool calls, and the call that a tool answers, beside its parts."""
+    call = {"id": "c1", "type": "function", "index": 0, "function": {"name": "get_weather", "arguments": '{"a": 1}'}}
+    told = [
+        {"role": "assistant", "parts": [{"type": "text", "content": ""}], "tool_calls": [call]},
+        {"role": "tool", "parts": [{"type": "text", "content": "21 C"}], "tool_call_id": "c1"},
+    ]
+    assert read_messages(told) == [
+        {
+            "role": "assistant",
+            "parts": [{"type": "tool_call", "name": "get_weather", "arguments": {"a": 1}, "id": "c1"}],
+        },
+        {"role": "tool", "parts": [{"type": "tool_call_response", "response": "21 C", "id": "c1"}]},
+    ]
+
+
+def test_tool_definitions_among_the_messages_are_definitions() -> None:
+    """Langfuse's handler for LangChain lists them behind the history; a tool's answer that is an object stays one."""
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+    answer = {"role": "tool", "content": tool, "tool_call_id": "c1"}
+    told = [{"role": "user", "content": "hi"}, answer, {"role": "tool", "content": tool}]
+    attributes = {"langfuse.observation.type": "generation", "langfuse.observation.input": json.dumps(told)}
+    (content,) = normalise_spans(decode_spans([trace_request(span(attributes))])).contents
+    assert [message["role"] for message in content.input or []] == ["user", "tool"]
+    assert content.tools == [{"type": "function", "name": "get_weather", "parameters": {"type": "object"}}]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('{"signature": "x", "thinking": "Hm.", "type": "thinking"}', {"type": "reasoning", "content": "Hm."}),
+        (
+            '{"id": "rs_1", "summary": [{"text": "Hm.", "type": "summary_text"}], "type": "reasoning"}',
+            {"type": "reasoning", "content": "Hm."},
+        ),
+        ("{'annotations': [], 'text': 'Hm.', 'type': 'output_text'}", {"type": "text", "content": "Hm."}),
+        *((words, {"type": "text", "content": words}) for words in ('{"type": "thinking"}', '{"reasoning": 1}')),
+    ],
+)
+def test_a_text_that_is_a_providers_block_is_that_block(text: str, part: dict[str, Any]) -> None:
+    """MLflow writes thoughts as JSON in a text part; other JSON that a model wrote stays its words."""
+    message = repair_message({"role": "assistant", "parts": [{"type": "text", "content": text}]})
+    assert message is not None
+    assert [{key: value for key, value in found.items() if key != "id"} for found in message["parts"]] == [part]
