@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,17 +27,22 @@ main()
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A dashboard as it is served, with smaller bounds."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    """A dashboard as it is served, with smaller bounds: its port and process."""
     data, number = tmp_path_factory.mktemp("data"), free_ports(1)[0]
     command = [sys.executable, "-c", SERVER, "dashboard", f"--dashboard-port={number}"]
     process = subprocess.Popen(command, env=os.environ | {"SPANFOLD_DATA": str(data)}, stdout=subprocess.DEVNULL)
     try:
         wait_for(lambda: status(number) == 200, 60, "the dashboard")
-        yield number
+        yield number, process.pid
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture
+def port(served: tuple[int, int]) -> int:
+    return served[0]
 
 
 def status(port: int) -> int:
@@ -114,3 +120,28 @@ def test_more_connections_than_there_may_be_are_refused_and_go_by_themselves(por
     wait_for(lambda: status(port) == 200, 5, "an answer while they idle")
     for connection in idle:
         connection.close()
+
+
+@pytest.mark.parametrize(("method", "path", "refused"), [
+    ("PUT", "/_stcore/upload_file/a/b", 403), ("POST", "/login", 413), ("POST", "/api/v1/sql", 413), ("POST", "/", 405),
+])  # fmt: skip
+def test_large_bodies_leave_no_trace(served: tuple[int, int], method: str, path: str, refused: int) -> None:
+    """[20] 100 MiB to any route that might take them are refused, grow the process by less than 64 MiB, and others are
+    answered."""
+    port, pid = served
+    before = peak(pid)
+    head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    connection = connected(port, f"{head}content-length: {100 << 20}\r\n\r\n".encode())
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            connection.sendall(bytes(1 << 20))
+    with contextlib.suppress(ConnectionError):
+        assert int(said(connection).split()[1]) == refused
+    assert peak(pid) - before < 64
+    assert status(port) == 200
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process had, in MiB."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) >> 10
