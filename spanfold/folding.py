@@ -33,23 +33,21 @@ from spanfold.collector.pipeline import Batch, Entry, Pipeline
 from spanfold.collector.quality import quality_tables
 from spanfold.collector.segments import Position
 from spanfold.exporter.durable import write_durably
-from spanfold.exporter.errors import RuleInvalid
 from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.identity_rebuild import KINDS, open_runs, renew_runs
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.lake import SUMS_DUE, Lake
 from spanfold.exporter.manifest import Manifest
 from spanfold.exporter.redact import Redactor
-from spanfold.exporter.redaction_rules import BUILT_IN
 from spanfold.merging import Merging
 from spanfold.requests import Requests
+from spanfold.rules_in_force import RulesInForce
 from spanfold.semconv import dialect_files
 from spanfold.semconv.detection import Dialects
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 
 PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
-RULES_SECONDS = 1.0  # between looks for changed redaction rules
 TURNS = 100_000  # latest calls that a new call may be found to continue
 
 
@@ -89,16 +87,13 @@ class Folding:
         self._deriver.recall(self._recent_turns())
         self._publisher = Publisher(settings.data)
         runs = open_runs(self.lake)
+        self._rules = RulesInForce(self._state, self._keyring, enabled=settings.redaction_enabled)
         self._pipeline = Pipeline(
-            self._keyring, settings.content, self._redactor, runs, partial(stored_calls.places, self._stored),
+            self._keyring, settings.content, self._rules.redactor, runs, partial(stored_calls.places, self._stored),
             partial(stored_calls.calls, self._stored), self._set_aside,
             quiet_seconds=settings.quiet_seconds, noise=Noise(read_rules(settings.drop_spans)),
             dialects=self._loaded.dialects,
         )  # fmt: skip
-        self._redactors: dict[str, Redactor] = {}
-        self._rules_changed, self._rules_looked_at = self._state.rules.changed_at(), 0.0
-        self._rules = self._state.redaction_rules(BUILT_IN)
-        self._rules_refused: str | None = None
         self.retention_held: str | None = None  # what retention does not do unasked
         self._published: tuple[int, tuple[int, ...], str] = (-1, (), "")  # manifest, state copies, price book
         self._published_at = 0.0
@@ -127,7 +122,7 @@ class Folding:
     def parts(self) -> Parts:
         """The parts in force now; the stored spans are those of the newest manifest."""
         self._stored.manifest = self.lake.manifest
-        return Parts(self._keyring, self._redactor, self._loaded.dialects, self._stored, self._roll_up)
+        return Parts(self._keyring, self._rules.redactor, self._loaded.dialects, self._stored, self._roll_up)
 
     def settle(self) -> None:
         """Waits for the commit and the merge that are under way."""
@@ -300,23 +295,9 @@ class Folding:
         return True
 
     def refresh_rules(self) -> None:
-        """Takes over changed redaction rules, a look a second; rules that cannot be run leave those before in force."""
-        if time.monotonic() - self._rules_looked_at < RULES_SECONDS:
-            return
-        self._rules_looked_at = time.monotonic()
-        changed = self._state.rules.changed_at()
-        if changed == self._rules_changed:
-            return
-        try:
-            Redactor(rules := self._state.redaction_rules(BUILT_IN))
-        except RuleInvalid as error:
-            self._rules_refused = str(error)
-        else:
-            self._rules, self._rules_refused = rules, None
-            self._redactors.clear()
+        """Takes over changed redaction rules."""
+        if self._rules.refresh():
             self._pipeline.forget_words()
-        self._rules_changed = changed
-        self._write_status(idle=True)
 
     def refresh_prices(self) -> bool:
         """Takes over changed prices: calls are priced when read, the rollups of what changed get the difference."""
@@ -380,14 +361,6 @@ class Folding:
         self.lake.close()
 
     # ---- what the stages ask for ------------------------------------------------------------------------------------
-    def _redactor(self, tenant: str) -> Redactor:
-        if tenant not in self._redactors:
-            self._redactors[tenant] = Redactor(
-                self._rules, enabled=self._settings.redaction_enabled,
-                hash_key=self._keyring.hash_key(tenant, "identifier"),
-            )  # fmt: skip
-        return self._redactors[tenant]
-
     def _set_aside(self, entry: Entry, error: Exception) -> None:
         self._dead.put(*entry, error)
 
@@ -423,10 +396,7 @@ class Folding:
                 "switched_off": list(self._loaded.switched_off),
                 "refused": [str(refusal) for refusal in self._loaded.refused],
             },
-            "rules": {
-                "changed_at": self._rules_changed.isoformat() if self._rules_changed else None,
-                "refused": self._rules_refused,
-            },
+            "rules": self._rules.told(),
             "retention_held": self.retention_held,
             "dead_letters": len(self._dead.names()),
             "idle": idle,
