@@ -181,7 +181,7 @@ class Publisher:
             )  # fmt: skip
 
     def _make_current(self, target: Path) -> None:
-        link = self.data / "spanfold.duckdb.tmp"
+        link = self.data / ".spanfold.duckdb.next"  # DuckDB makes a folder "spanfold.duckdb.tmp" where a reader spills
         link.unlink(missing_ok=True)
         os.link(target, link)
         link.rename(self.data / "spanfold.duckdb")

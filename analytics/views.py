@@ -24,7 +24,7 @@ PUBLIC = (
     "conversations", "logs", "metrics", "suppressed", "prices", "exchange_rates", "call_costs", "unpriced",
     "redactions", "data_quality", "attributes_seen",
 )  # fmt: skip
-WASTE = ("lake_held", "view_message_costs", "view_cache_use", "view_repeats")  # read the public views
+WASTE = ("lake_given", "lake_held", "view_message_costs", "view_cache_use", "view_repeats")  # read the public views
 
 _OTHER_INPUTS = (
     "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "audio_input_tokens", "image_input_tokens",

@@ -6,16 +6,25 @@
 -- two inputs part (`diverged_position`: -2 tools, -1 system text, else the message; `diverged_id` stands there now,
 -- `expected_id` stood there before). If they never part, the time between the two calls or the provider.
 CREATE VIEW cache_use AS
-WITH inputs AS (
-    SELECT date, tenant, trace_id, span_id, list(message_id ORDER BY position) AS ids,
-        list(content_id ORDER BY position) AS contents, list(match_id ORDER BY position) AS matches
-    FROM lake.held
-    WHERE position >= 0
-    GROUP BY date, tenant, trace_id, span_id
+WITH meanings AS (
+    SELECT date, tenant, message_id, any_value(content_id) AS content_id,
+        any_value(coalesce(match_id, message_id)) AS match_id
+    FROM lake.messages
+    GROUP BY date, tenant, message_id
+),
+spread AS (
+    SELECT date, tenant, content_id, list(message_id) AS ids FROM lake.messages GROUP BY date, tenant, content_id
+),
+now AS (SELECT c.*, g.ids FROM calls AS c LEFT JOIN lake.given AS g USING (date, tenant, trace_id, span_id)),
+before AS (  -- outer joins keep their order: as inner ones the three would be ordered by guesses that are far off
+    SELECT p.*, e.tools_id, e.system_id, g.ids
+    FROM lake.calls AS p
+    LEFT JOIN lake.ends AS e USING (date, tenant, trace_id, span_id)
+    LEFT JOIN lake.given AS g USING (date, tenant, trace_id, span_id)
 ),
 pairs AS (
-    SELECT c.*, b.ids AS ids_before, b.contents AS contents_before, b.matches AS matches_before, i.ids, i.contents, i.matches,
-        p.tools_id AS tools_before, p.system_id AS system_before, p.provider AS provider_before,
+    SELECT c.*, p.date AS date_before, p.ids AS ids_before, lower(hex(p.tools_id)) AS tools_before,
+        lower(hex(p.system_id)) AS system_before, p.provider AS provider_before,
         coalesce(p.request_model, p.response_model) AS asked_before, coalesce(c.request_model, c.response_model) AS asked,
         p.prompt_fingerprint AS fingerprint_before,
         epoch_us(c.start_time - p.end_time) / 1e6 AS gap_seconds, p.input_tokens AS tokens_before,
@@ -23,13 +32,10 @@ pairs AS (
         coalesce(p.cache_read_tokens, 0) + coalesce(p.cache_write_tokens, 0) + coalesce(p.cache_write_1h_tokens, 0)
             + coalesce(c.cache_read_tokens, 0) + coalesce(c.cache_write_tokens, 0)
             + coalesce(c.cache_write_1h_tokens, 0) > 0 AS cache_used,
-        len(list_intersect(i.ids, b.ids))::INTEGER AS common  -- an id is a place: what both hold is where both begin
-    FROM calls AS c
-    JOIN calls AS p ON p.tenant = c.tenant AND p.trace_id = c.continues_trace_id AND p.span_id = c.continues_span_id
-    JOIN inputs AS i
-        ON i.date = c.date AND i.tenant = c.tenant AND i.trace_id = c.trace_id AND i.span_id = c.span_id
-    JOIN inputs AS b
-        ON b.date = p.date AND b.tenant = p.tenant AND b.trace_id = p.trace_id AND b.span_id = p.span_id
+        CASE WHEN c.ids[len(p.ids)] = p.ids[-1] THEN len(p.ids)  -- an id is a place: equal there, equal before it
+            ELSE len(list_intersect(c.ids, p.ids)) END::INTEGER AS common
+    FROM now AS c
+    JOIN before AS p ON p.tenant = c.tenant AND p.trace_id = c.continues_trace_id AND p.span_id = c.continues_span_id
     WHERE p.date >= c.date - 1
 ),
 parted AS (
@@ -43,12 +49,23 @@ parted AS (
             ELSE least(input_tokens, tokens_before)
         END AS expected_tokens
     FROM pairs
+    WHERE common IS NOT NULL
+),
+told AS (
+    SELECT d.*, n.match_id = o.match_id AS same_but_form,
+        len(list_intersect(f.ids, d.ids_before[d.diverged_position + 2:])) > 0 AS stood_later
+    FROM parted AS d
+    LEFT JOIN meanings AS n ON n.date = d.date AND n.tenant = d.tenant AND d.diverged_position >= 0
+        AND n.message_id = d.ids[d.diverged_position + 1]
+    LEFT JOIN meanings AS o ON o.date = d.date_before AND o.tenant = d.tenant AND d.diverged_position >= 0
+        AND o.message_id = d.ids_before[d.diverged_position + 1]
+    LEFT JOIN spread AS f ON f.date = d.date_before AND f.tenant = d.tenant AND f.content_id = n.content_id
 ),
 missed AS (
     SELECT *,
         CASE WHEN expected_tokens - cache_read_tokens < 128 THEN 0 ELSE expected_tokens - cache_read_tokens
         END AS missed_tokens
-    FROM parted
+    FROM told
 )
 SELECT c.date, c.tenant, c.trace_id, c.span_id, c.start_time, c.service_name, c.environment, c.project, c.key_label, c.provider,
     c.model, c.prompt_name, c.prompt_fingerprint, c.thread_id, c.conversation, c.continues_trace_id, c.continues_span_id,
@@ -64,9 +81,8 @@ SELECT c.date, c.tenant, c.trace_id, c.span_id, c.start_time, c.service_name, c.
         WHEN c.diverged_position = -1 AND c.prompt_name IS NULL AND c.prompt_fingerprint = c.fingerprint_before
             THEN 'clock in system text'
         WHEN c.diverged_position = -1 THEN 'system text changed'
-        WHEN c.matches[c.diverged_position + 1] = c.matches_before[c.diverged_position + 1] THEN 'resent in another form'
-        WHEN list_contains(c.contents_before[c.diverged_position + 2:], c.contents[c.diverged_position + 1])
-            THEN 'window slid'
+        WHEN c.same_but_form THEN 'resent in another form'
+        WHEN c.stood_later THEN 'window slid'
         WHEN c.diverged_position IS NOT NULL THEN 'edit in the middle'
         WHEN c.gap_seconds > CASE WHEN c.kept_an_hour THEN 3600 ELSE 300 END THEN 'expired'
         WHEN c.cache_read_tokens IS NULL THEN 'not reported'
@@ -75,9 +91,9 @@ SELECT c.date, c.tenant, c.trace_id, c.span_id, c.start_time, c.service_name, c.
     END AS cause,
     c.diverged_position,
     CASE c.diverged_position WHEN -2 THEN c.tools_id WHEN -1 THEN c.system_id
-        ELSE c.ids[c.diverged_position + 1] END AS diverged_id,
+        ELSE lower(hex(c.ids[c.diverged_position + 1])) END AS diverged_id,
     CASE c.diverged_position WHEN -2 THEN c.tools_before WHEN -1 THEN c.system_before
-        ELSE c.ids_before[c.diverged_position + 1] END AS expected_id
+        ELSE lower(hex(c.ids_before[c.diverged_position + 1])) END AS expected_id
 FROM missed AS c
 LEFT JOIN book.rates AS r ON {same_rate},
 LATERAL (

@@ -36,7 +36,7 @@ SELECT s.date, s.tenant, s.trace_id, s.span_id, s.start_time, s.service_name, s.
     s.provider, coalesce(s.response_model, s.request_model) AS model, s.prompt_name, s.prompt_fingerprint,
     lower(hex(e.thread_id)) AS thread_id,
     coalesce(e.root, s.conversation_id, s.session_id, s.trace_id || '/' || s.span_id) AS conversation,
-    s.position, s.message_id, s.role, s.message_tool AS tool_name, s.chars, s.resent, s.end_token - s.first_token AS tokens,
+    s.position, lower(hex(s.message_id)) AS message_id, s.role, s.message_tool AS tool_name, s.chars, s.resent, s.end_token - s.first_token AS tokens,
     greatest(least(s.end_token, s.read_tokens) - s.first_token, 0) * s.read_rate
         + greatest(least(s.end_token, s.read_tokens + s.write_tokens) - greatest(s.first_token, s.read_tokens), 0)
             * coalesce(s.write_cost / nullif(s.write_tokens, 0), 0)

@@ -15,7 +15,7 @@ WITH requests AS (
 ),
 asked AS (
     SELECT c.date, c.tenant, c.trace_id, c.span_id, m.tool_name,
-        list(h.position) FILTER (h.tool_key = m.tool_key) AS asked_at,
+        list(h.position) FILTER (lower(hex(h.tool_key)) = m.tool_key) AS asked_at,
         coalesce(max(h.position) FILTER (h.role = 'user' AND h.tool_name IS NULL), -1) AS question_at
     FROM requests AS c
     JOIN messages AS m ON m.date = c.date AND m.tenant = c.tenant AND m.message_id = c.output_head

@@ -136,6 +136,19 @@ def test_an_open_version_outlives_its_file(tmp_path: Path) -> None:
     assert not [p for p in (tmp_path / "snapshots").iterdir() if p.name.startswith(".")]
 
 
+def test_a_reader_that_spills_stops_no_publishing(tmp_path: Path) -> None:
+    """DuckDB keeps what does not fit into memory in a folder `spanfold.duckdb.tmp` beside the file that it reads."""
+    lake = Lake(tmp_path)
+    lake.add("spans", [span(1)])
+    publisher = Publisher(lake.data)
+    publisher.publish(lake.manifest(), BOOK, {})
+    (lake.data / "spanfold.duckdb.tmp").mkdir()
+    (lake.data / "spanfold.duckdb.tmp" / "duckdb_temp_storage_DEFAULT-0.tmp").touch()
+    lake.add("spans", [span(2)])
+    publisher.publish(lake.manifest(), BOOK, {})
+    assert counted(lake.data / "spanfold.duckdb") == 2
+
+
 def test_nothing_published_says_what_to_do(tmp_path: Path) -> None:
     """An empty data directory is a sentence with the next step, not a traceback."""
     with pytest.raises(NoSnapshot, match="spanfold up"):
