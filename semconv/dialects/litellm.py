@@ -1,8 +1,8 @@
 """LiteLLM's `otel` callback: one span a request, and in its old mode a child with the provider's raw request.
 
 Measured on litellm 1.106.2. Its `gen_ai.*.messages` keep texts only; tool calls stand in `gen_ai.completion.N` and,
-as Python reprs, in `llm.<provider>.*` of the child. The child is the call where it carries usage, the outer span
-then its gateway.
+as Python reprs, in `llm.<provider>.*` of the child; versions that keep the calls of a history put them beside the
+parts. The child is the call where it carries usage, the outer span then its gateway.
 """
 
 from __future__ import annotations
