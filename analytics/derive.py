@@ -88,15 +88,17 @@ class Deriver:
 
     def revise(
         self, before: pl.DataFrame, spans: pa.Table, contexts: Iterable[Mapping[str, Any]], version: int,
+        *, facts: pa.Table,
     ) -> Derived:  # fmt: skip
         """What follows where rows take the place of stored ones. `before`: the whole traces as they are stored, with
         what was decided (`StoredSpans.traces`); `spans`: the rows in their new form, with `date`; `contexts`: context
-        rows of these spans, stored or new."""
+        rows of these spans, stored or new; `facts`: rows of `facts` that are new or take the place of others."""
         derived, rows, keys = Derived(), list(contexts), list(_identity_schema())
-        fresh = _frame(spans)
-        before = before.select(fresh.columns)
-        was = before.select(*keys, *STATE).filter(~pl.col("is_fact"))
-        fresh = fresh.drop(STATE).join(was, on=keys, how="left").select(before.columns)
+        fresh = with_facts(_frame(spans), pl.DataFrame(facts))
+        before, decided = before.select(fresh.columns), [name for name in STATE if name != "is_fact"]
+        was = before.select(*keys, *decided).filter(~before["is_fact"])
+        fresh = fresh.drop(decided).join(was, on=keys, how="left", maintain_order="left").select(before.columns)
+        fresh = fresh.with_columns(pl.col("has_content").fill_null(False))
         whole = pl.concat([before.join(fresh, on=keys, how="anti"), fresh])
         whole = _spoken(whole, {(row["tenant"], row["trace_id"], row["span_id"]) for row in rows})
         after = whole.with_columns(_decided(len(whole), decide(whole)))

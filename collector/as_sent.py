@@ -68,12 +68,12 @@ def _readable(record: JournalRecord, spans: pa.Table, dialects: Dialects, hash_k
     return True
 
 
-def says_more(folder: Folder, folded: Folded, held: Sequence[Side]) -> bool:
-    """Is what was found now more than what is stored of the same span, and nothing less? Words that came beside the
-    span, or whose beginning was proven, are left as they are."""
+def says_more(folder: Folder, folded: Folded, held: Sequence[Side], sources: Sequence[str] = OWN) -> bool:
+    """Is what was found now more than what is stored of the same span, and nothing less? Words from other `sources`
+    are left as they are."""
     if not held:
         return True
-    if any(side[1] not in OWN for side in held):
+    if any(side[1] not in sources for side in held):
         return False
     new = _sizes(folder, folded)
     more = bool(new.keys() - {side[0] for side in held})

@@ -38,8 +38,9 @@ class FactRows:
     def finish(self, batch: Batch) -> None:
         """Puts the rows into the batch, by day, with a mark of each trace, so that its spans find them."""
         table, parts = by_day(self.table, self.days)
-        for date, rows in parts:
-            batch.tables["facts"][date] = rows
+        for date, rows in parts:  # beside those of another source
+            held = batch.tables["facts"].get(date)
+            batch.tables["facts"][date] = rows if held is None else pa.concat_tables([held, rows])
         dates = np.sort(self.days).astype(np.int32)
         batch.facts.append(table.append_column("date", pa.array(dates, pa.int32()).cast(pa.date32())))
         traces = list(zip(table["tenant"].to_pylist(), table["trace_id"].to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""The trace requests that the journal still holds, found by the time at which they were accepted: spans as sent."""
+"""The requests that the journal still holds, found by the time at which they were accepted: spans and logs as sent."""
 
 from __future__ import annotations
 
@@ -29,18 +29,28 @@ class JournalWindow:
     def __init__(self, directory: Path, keys: JournalKeys) -> None:
         self._reader = JournalReader(directory, keys)
         self._held: dict[int, _Held] = defaultdict(_Held)
+        self._logs: dict[int, list[Position]] = defaultdict(list)
         for position, header in headers(directory):
             if header.signal == "traces":
                 held = self._held[header.received_ns // 1000]
                 held.positions.append(position)
                 held.bytes += header.length
                 held.spans += max(header.items, 1)
+            elif header.signal == "logs":
+                self._logs[header.received_ns // 1000].append(position)
 
     def records(self, times: Collection[int]) -> list[JournalRecord]:
-        """The requests accepted at these times (microseconds since 1970), in the order in which they came."""
-        positions = sorted(position for at in times if at in self._held for position in self._held[at].positions)
-        found = [record for at in positions for place, record in self._reader.read(at, 0)[0] if place == at]
-        return [record for record in found if record.signal == "traces"]
+        """The trace requests accepted at these times (microseconds since 1970), in the order in which they came."""
+        positions = [position for at in times if at in self._held for position in self._held[at].positions]
+        return [record for _, record in self._read(positions)]
+
+    def logs(self, times: Collection[int]) -> list[tuple[Position, JournalRecord]]:
+        """The log requests accepted at these times."""
+        return self._read([position for at in times if at in self._logs for position in self._logs[at]])
+
+    def _read(self, positions: Sequence[Position]) -> list[tuple[Position, JournalRecord]]:
+        asked = set(positions)
+        return [entry for at in sorted(asked) for entry in self._reader.read(at, 0)[0] if entry[0] in asked]
 
     def bytes_of(self, times: Sequence[int]) -> NDArray[np.float64]:
         """About how many bytes of its request each of these spans is; 0 where the request is gone."""

@@ -14,36 +14,47 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spanfold.collector import log_rows
 from spanfold.collector.as_sent import OWN, Sent, Side, as_sent, says_more
+from spanfold.collector.facts import of_content
+from spanfold.collector.log_join import FindPlaces, LogJoin
+from spanfold.collector.log_rows import Meetings
 from spanfold.collector.redaction import IDENTIFIERS, Redaction
 from spanfold.collector.segments import JournalRecord
 from spanfold.collector.span_rows import SpanRows, private_columns
+from spanfold.collector.turns import FindCalls, Turns
 from spanfold.exporter.content_writer import ContentWriter
 from spanfold.exporter.fold import Folded, Folder
 from spanfold.exporter.fold_rows import RowWriter
-from spanfold.exporter.identity import Identities
+from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.lake import EPOCH_DAY
 from spanfold.exporter.redact import Redactor
 from spanfold.semconv import keep
 from spanfold.semconv.detection import Dialects
+from spanfold.semconv.fingerprint import fingerprint, opening_texts
 from spanfold.semconv.normalise import Normalised
 from spanfold.semconv.rebuild import Row, rebuilt_batch
 from spanfold.semconv.records import SpanBatch, SpanContent
 from spanfold.semconv.renormalise import Known, differing, hidden_keys, renormalise
 from spanfold.semconv.schema import SPANS
 
+if TYPE_CHECKING:
+    from spanfold.collector.pipeline import Entry
+
 Identity = tuple[str, str, str]  # tenant, trace_id, span_id
 Mask = NDArray[np.bool_]
 
 _NOBODY = Identities(*(np.zeros(0, np.uint64) for _ in range(3)))  # none of these spans is new
+_NOTHING = IdentityRuns(Path(), ())  # every record counts as new
 _KEPT = ("attributes", "attributes_typed", "events")  # members of the private object that are made again
 _REDACTED = re.compile(r"\[[A-Z][A-Z0-9_]*\]")  # an identifier of which redaction left only this names nobody
 
@@ -59,6 +70,25 @@ class Revised:
     tables: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))  # contexts, messages, content
     read: int = 0  # spans whose words are new
     sent: int = 0  # spans that were read as they were sent
+
+
+@dataclass(slots=True)
+class Beside:
+    """What log records say that is not stored."""
+
+    contexts: list[dict[str, Any]] = field(default_factory=list)
+    tables: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
+    facts: list[pa.Table] = field(default_factory=list)  # whether stored or not, in the columns of `FACTS`
+    read: int = 0  # spans whose words are new
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWords:
+    """Asks what is stored: spans by identity, calls of traces, contexts of a day."""
+
+    places: FindPlaces
+    calls: FindCalls
+    said: Callable[[Sequence[Identity]], Mapping[Identity, Sequence[Side]]]
 
 
 class Rereader:
@@ -83,9 +113,7 @@ class Rereader:
     ) -> Revised:  # fmt: skip
         """`privates`: the private object of each row, None where it could not be opened (the row stays as it is);
         `contexts`: the rows of `CONTEXTS` that are stored of these spans; `records`: requests that they came in."""
-        said: dict[Identity, list[Side]] = defaultdict(list)
-        for row in contexts:
-            said[row["tenant"], row["trace_id"], row["span_id"]].append(_side(row))
+        said = said_of(contexts)
         sent = as_sent(records, rows, self._dialects, self._fingerprint_key)
         if sent is None:
             return self._from_kept(day, rows, privates, said)
@@ -96,6 +124,47 @@ class Rereader:
             return first
         rest = self._from_kept(day, rows.take(pa.array(gone)), [privates[row] for row in gone.tolist()], said)
         return _together(first, rest, np.argsort(np.concatenate([np.flatnonzero(there), gone])))
+
+    # ---- logs, from the journal --------------------------------------------------------------------------------------
+    def logs(self, day: dt.date, entries: Sequence[Entry], stored: StoredWords) -> Beside:
+        """Words of the spans of a day, and facts of that day, that these log requests hold by today's tables and that
+        are not stored."""
+        met = Meetings(LogJoin(0.0, stored.places), Turns(0.0, stored.calls))
+        rows = log_rows.read(entries, met, _NOTHING, self._record_key, self._dialects)
+        found = [*met.join.ready(flush=True), *met.turns.ready(flush=True)]
+        out, more = Beside(), []
+        here = [(place, content) for place, content in found if place.date == day]
+        folded = [(content, self._tenant(place.tenant)[0].take(content, place)) for place, content in here]
+        Redaction(self._redactor).words({name: folder for name, (folder, _) in self._tenants.items()}, EPOCH_DAY)
+        said = stored.said([(p.tenant, p.trace_id, p.span_id) for p, _ in here])
+        for (place, content), (_, item) in zip(here, folded, strict=True):
+            held = said.get((place.tenant, place.trace_id, place.span_id), ())
+            if self._with_words and says_more(self._tenant(place.tenant)[0], item, held, (content.source,)):
+                item.revision = max([item.revision, *(side[2] + 1 for side in held)])
+                self._tenant(place.tenant)[1].add(item)
+                more.append((place, content))
+        self._take_words(out)
+        out.read = len(more)
+        told = of_content(
+            (place, content.pieces, fingerprint(*texts, self._fingerprint_key(place.tenant)))
+            for place, content in more
+            if place.is_call and (texts := opening_texts(content)) is not None
+        )
+        for stated in (rows.facts, told):
+            if stated is not None:
+                Redaction(self._redactor).columns(stated)
+                out.facts.append(stated.table.filter(pa.array(stated.days == (day - EPOCH_DAY).days)))
+        return out
+
+    def _take_words(self, out: Revised | Beside) -> None:
+        for _, writer in self._tenants.values():
+            tables, contexts = writer.tables()
+            out.contexts += contexts
+            for name, days in tables.items():
+                out.tables[name] += days.values()
+
+    def _record_key(self, tenant: str) -> bytes:
+        return self._keyring.hash_key(tenant, "record")
 
     # ---- from the journal --------------------------------------------------------------------------------------------
     def _from_sent(self, day: dt.date, rows: pa.Table, sent: Sent, said: Mapping[Identity, Sequence[Side]]) -> Revised:
@@ -216,11 +285,7 @@ class Rereader:
         redaction.columns(spans)
         for tenant, day, item_id, body in redaction.private(spans):
             self._tenant(tenant)[1].private(day, item_id, body)
-        for _, writer in self._tenants.values():
-            tables, contexts = writer.tables()
-            out.contexts += contexts
-            for name, days in tables.items():
-                out.tables[name] += days.values()
+        self._take_words(out)
         return private_columns(spans, self._located)
 
     def _located(self, tenant: str, day: dt.date, item_id: bytes) -> tuple[bytes, int, int] | None:
@@ -235,6 +300,14 @@ class Rereader:
 
     def _fingerprint_key(self, tenant: str) -> bytes:
         return self._keyring.hash_key(tenant, "fingerprint")
+
+
+def said_of(contexts: Sequence[Row]) -> dict[Identity, list[Side]]:
+    """Rows of `CONTEXTS` by the span that they belong to."""
+    said: dict[Identity, list[Side]] = defaultdict(list)
+    for row in contexts:
+        said[row["tenant"], row["trace_id"], row["span_id"]].append(_side(row))
+    return said
 
 
 def _side(row: Row) -> Side:

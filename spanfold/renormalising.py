@@ -13,7 +13,7 @@ import json
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from spanfold.analytics.derive import COLUMNS, Deriver
 from spanfold.analytics.recall import recent_turns
+from spanfold.collector.as_sent import Side
 from spanfold.collector.errors import CollectorError
 from spanfold.collector.journal_window import JournalWindow
 from spanfold.collector.lock import is_held
-from spanfold.collector.renormalise import Rereader, Revised
+from spanfold.collector.renormalise import Identity, Rereader, Revised, StoredWords, said_of
 from spanfold.errors import SpanfoldError
 from spanfold.exporter.compact import merged_rows
 from spanfold.exporter.durable import write_durably
@@ -37,8 +38,9 @@ from spanfold.exporter.errors import ExporterError, FileDamaged, LakeLocked
 from spanfold.exporter.lake import read_rows
 from spanfold.exporter.manifest import FileEntry, Manifest, read_current
 from spanfold.reading import open_reader
-from spanfold.semconv.schema import CONTEXTS
+from spanfold.semconv.schema import CONTEXTS, FACT_COLUMNS, FACTS, SPANS
 from spanfold.settings import Settings
+from spanfold.stored_calls import calls, places
 
 if TYPE_CHECKING:
     from spanfold.folding import Folding
@@ -49,6 +51,11 @@ _NOTE_SECONDS = 1.0
 _SLICE, _SLICE_BYTES = 4096, 32 << 20  # spans in memory as objects, and bytes of them as they were sent
 _TURNS = 100_000  # calls that others may continue
 _IDENTITY = ["tenant", "trace_id", "span_id"]
+_FACT = [*_IDENTITY, "fact_id"]
+_IDENTITIES = pa.schema([(name, pa.string()) for name in _IDENTITY])
+_NO_SPANS = pa.Table.from_batches(
+    [], pa.schema([pa.field("date", pa.date32()) if name == "date" else SPANS.field(name) for name in COLUMNS])
+)
 
 
 class NotRenormalised(SpanfoldError):
@@ -83,6 +90,7 @@ class Told:
     words_read: int = 0  # spans whose words were found now
     from_journal: int = 0  # spans read as they were sent
     out_of_window: int = 0  # spans of which only what was kept could be read
+    facts_read: int = 0  # log records found to state something of a call, or something else than before
     columns: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Told) -> None:
@@ -216,6 +224,7 @@ class _Day:
     removed: list[str] = field(default_factory=list)
     spans: list[pa.Table] = field(default_factory=list)  # changed rows, in the columns that others follow from
     contexts: list[dict[str, Any]] = field(default_factory=list)  # new ones
+    facts: pa.Table | None = None  # new ones
     words: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))  # of one file: rows by table
 
 
@@ -265,10 +274,15 @@ class Renormaliser:
         try:
             for file in lake.manifest.files_of("spans", day.isoformat()):
                 self._file(file, day, contexts, window, out)
+            if out.spans:
+                self._follow(day, contexts, out)
+            beside = _Day(told=Told())
+            self._logs(day, _with(contexts, out.contexts), window, beside)
+            if beside.contexts or beside.facts is not None:
+                self._follow(day, contexts, beside)
         finally:
             window.close()
-        if out.spans:
-            self._follow(day, contexts, out)
+        out.told.add(beside.told)
         return out.told
 
     # ---- reading ---------------------------------------------------------------------------------------------------
@@ -323,23 +337,54 @@ class Renormaliser:
             return [{} for _ in places]
         return [found or (None if place["private_block"] else {}) for found, place in zip(opened, places, strict=True)]
 
+    def _logs(self, day: dt.date, contexts: pl.DataFrame, window: JournalWindow, out: _Day) -> None:
+        """What log records of about this day, while the journal holds them, say of its calls that is not stored."""
+        lake, stored = self._folding.lake, self._folding.parts.stored
+        around = [(day + dt.timedelta(days=more)).isoformat() for more in (-1, 0, 1)]
+        files = [file for file in lake.manifest.files_of("logs") if file.date in around]
+        times = {at for file in files for at in read_rows(lake.data, file, ["received_time"])["received_time"]
+                 .cast(pa.int64()).to_pylist()}  # fmt: skip
+        entries = window.logs(times) if self._settings.content != "none" else []
+        if not entries:
+            return
+
+        def said(spans: Sequence[Identity]) -> Mapping[Identity, Sequence[Side]]:
+            wanted = pa.Table.from_pylist([dict(zip(_IDENTITY, span, strict=True)) for span in spans], _IDENTITIES)
+            return said_of(_contexts_of(contexts, wanted))
+
+        asked = StoredWords(partial(places, stored), partial(calls, stored), said)
+        found = self._rereader.logs(day, entries, asked)
+        out.contexts += found.contexts
+        out.told.words_read += found.read
+        held = [read_rows(lake.data, file) for file in lake.manifest.files_of("facts", day.isoformat())]
+        out.facts = _new_facts(found.facts, held)
+        out.told.facts_read += out.facts.num_rows if out.facts is not None else 0
+        if not self._request.dry_run:
+            parts = [*found.tables.items(), ("facts", [out.facts] if out.facts is not None else [])]
+            out.added += [lake.write(table, day, pa.concat_tables(rows)) for table, rows in parts if rows]
+
     # ---- what follows ----------------------------------------------------------------------------------------------
     def _follow(self, day: dt.date, contexts: pl.DataFrame, out: _Day) -> None:
         """Decisions, links and rollups of the changed spans; then the commit."""
         folding, lake = self._folding, self._folding.lake
-        spans, stored = pa.concat_tables(out.spans), folding.parts.stored
+        spans, stored = pa.concat_tables(out.spans) if out.spans else _NO_SPANS, folding.parts.stored
+        facts = pa.Table.from_batches([], FACTS) if out.facts is None else out.facts
+        facts = facts.append_column("date", pa.array([day] * len(facts), pa.date32()))
         around = [day + dt.timedelta(days=more) for more in (-1, 0, 1)]
         traces = set(zip(spans["tenant"].to_pylist(), spans["trace_id"].to_pylist(), strict=True))
+        traces |= set(zip(facts["tenant"].to_pylist(), facts["trace_id"].to_pylist(), strict=True))
+        traces |= {(row["tenant"], row["trace_id"]) for row in out.contexts}
         traces |= stored.sharing(spans.filter(spans["is_candidate"]).select(["tenant", "response_id"]), around)
         turns = [*_contexts_of(contexts, spans), *out.contexts]
         deriver = Deriver(stored.traces, turns=_TURNS)
         if turns:
             earlier = tuple(file for file in lake.manifest.files if file.date <= around[-1].isoformat())
             deriver.recall(recent_turns(self._settings.data, replace(lake.manifest, files=earlier), _TURNS))
-        derived = deriver.revise(stored.traces(sorted(traces)), spans, turns, lake.manifest.version + 1)
+        derived = deriver.revise(stored.traces(sorted(traces)), spans, turns, lake.manifest.version + 1, facts=facts)
         assert derived.signed is not None
         signs = pl.DataFrame(derived.signed).group_by(_IDENTITY).agg(pl.col("sign").sum())["sign"]
-        out.told.calls_gained, out.told.calls_lost = int((signs > 0).sum()), int((signs < 0).sum())
+        out.told.calls_gained += int((signs > 0).sum())
+        out.told.calls_lost += int((signs < 0).sum())
         if self._request.dry_run:
             return
         for table, days in (derived.tables | {"rollup": folding.parts.roll_up(derived.signed)}).items():
@@ -348,6 +393,27 @@ class Renormaliser:
         lake.commit(out.added, removed=out.removed, counters=counters)
         folding.forget()
         folding.publish()
+
+
+def _new_facts(found: Sequence[pa.Table], stored: Sequence[pa.Table]) -> pa.Table | None:
+    """Those of these facts that are not stored so; one that changes takes the next revision."""
+    if not found or not any(table.num_rows for table in found):
+        return None
+    fresh = pl.DataFrame(pa.concat_tables(found)).unique(_FACT, keep="last", maintain_order=True)
+    held = pl.DataFrame(merged_rows("facts", pa.concat_tables(stored)) if stored else pa.Table.from_batches([], FACTS))
+    both = fresh.join(held, on=_FACT, how="left", suffix="_held")
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in FACT_COLUMNS)
+    revision = pl.max_horizontal("revision", pl.col("revision_held") + 1)
+    new = both.filter(~same).with_columns(revision=revision).select(FACTS.names)
+    return new.to_arrow().cast(FACTS) if len(new) else None
+
+
+def _with(contexts: pl.DataFrame, more: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """The context rows that count once these are stored, too."""
+    if not more:
+        return contexts
+    fresh = pa.Table.from_pylist([dict(row) for row in more], CONTEXTS)
+    return pl.DataFrame(merged_rows("contexts", pa.concat_tables([contexts.to_arrow().cast(CONTEXTS), fresh])))
 
 
 def _contexts_of(contexts: pl.DataFrame, spans: pa.Table) -> list[dict[str, Any]]:
