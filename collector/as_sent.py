@@ -84,7 +84,7 @@ def says_more(folder: Folder, folded: Folded, held: Sequence[Side], sources: Seq
         if now[0] < count or (tools and not now[2]) or (system and not now[3]):
             return False
         more |= now[0] > count or now[1] > chars or (now[2] and not tools) or (now[3] and not system)
-        more |= now[4] and not answer
+        more |= now[4] and not answer and sources is OWN  # of a span that is a call only now
     return more
 
 

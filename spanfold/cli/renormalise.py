@@ -29,7 +29,8 @@ def renormalise(
 ) -> None:  # fmt: skip
     """Read stored spans again by today's dialect tables: after a dialect file or a release that knows more."""
     from spanfold.reading import NoDataDirectory
-    from spanfold.renormalising import Request, ask_to_renormalise, spans_of
+    from spanfold.renormaliser import Request
+    from spanfold.renormalising import ask_to_renormalise, spans_of
 
     if not settings.data.is_dir():
         raise NoDataDirectory
