@@ -131,6 +131,10 @@ def _output_total(counts: Mapping[str, Count], total: Count, claims: Claims) -> 
     output = np.where(
         given.known, given.numbers + np.where(apart, reasoning.numbers, 0), bare.numbers + reasoning.numbers
     )
+    silent = (claims.output == EXCLUSIVE) & given.known & total.known & ~reasoning.known & sums.known
+    output = np.where(
+        silent, np.maximum(output, sums.numbers - total.numbers), output
+    )  # only the sum tells of thoughts
     known = given.known | bare.known
     rest = ~known & sums.known & counts["input_tokens"].known & (sums.numbers > total.numbers)
     output = np.where(rest, sums.numbers - total.numbers, output)

@@ -17,11 +17,12 @@ from spanfold.semconv.dialects.openinference import OPENINFERENCE
 from spanfold.semconv.dialects.openlit import OPENLIT
 from spanfold.semconv.dialects.otel import OTEL_BARE, OTEL_EVENTS, OTEL_FIRST, OTEL_NEW
 from spanfold.semconv.dialects.pydantic_ai import PYDANTIC_AI
-from spanfold.semconv.dialects.traceloop import TRACELOOP, TRACELOOP_WRAP
+from spanfold.semconv.dialects.traceloop import TRACELOOP, TRACELOOP_GEMINI, TRACELOOP_WRAP
 from spanfold.semconv.dialects.vercel import VERCEL, VERCEL_6
 
 BUILT_IN = (
     CLAUDE_CODE, CODEX, MLFLOW, LANGFUSE, LANGSMITH, GENKIT, LLAMA_INDEX, PYDANTIC_AI, LITELLM, ADK, VERCEL_6, VERCEL,
-    *FRAMEWORKS, OPENLIT, OPENINFERENCE, OTEL_NEW, TRACELOOP, TRACELOOP_WRAP, OTEL_EVENTS, OTEL_FIRST, COMMON,
+    *FRAMEWORKS, OPENLIT, OPENINFERENCE, OTEL_NEW, TRACELOOP, TRACELOOP_GEMINI,
+    TRACELOOP_WRAP, OTEL_EVENTS, OTEL_FIRST, COMMON,
     OTEL_BARE,
 )  # fmt: skip

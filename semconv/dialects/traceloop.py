@@ -53,6 +53,14 @@ TRACELOOP = Dialect(
     },
 )
 
+TRACELOOP_GEMINI = Dialect(
+    name="traceloop-gemini",
+    about="opentelemetry-instrumentation-google-generativeai 0.62.4: output tokens without thoughts, a total with them",
+    detect=Detect(scopes=("opentelemetry.instrumentation.google_generativeai",)),
+    output_tokens="exclusive",
+    labels=False,
+)
+
 TRACELOOP_WRAP = Dialect(
     name="traceloop-wrap",
     about="traceloop-sdk decorators, LangChain and LangGraph nodes",

@@ -200,3 +200,12 @@ def test_a_text_that_is_a_providers_block_is_that_block(text: str, part: dict[st
     message = repair_message({"role": "assistant", "parts": [{"type": "text", "content": text}]})
     assert message is not None
     assert [{key: value for key, value in found.items() if key != "id"} for found in message["parts"]] == [part]
+
+
+@pytest.mark.parametrize(("total", "output"), [(41, 26), (30, 15), (None, 15)])
+def test_thoughts_that_only_the_sum_tells_of_are_output(total: int | None, output: int) -> None:
+    """Traceloop on Gemini states the candidates' tokens as output, and a total that has the thoughts as well."""
+    attributes: dict[str, Any] = {"gen_ai.operation.name": "generate_content", "gen_ai.usage.input_tokens": 15}
+    attributes |= {"gen_ai.usage.output_tokens": 15} | ({"gen_ai.usage.total_tokens": total} if total else {})
+    request = trace_request(span(attributes), name="opentelemetry.instrumentation.google_generativeai")
+    assert normalise_spans(decode_spans([request])).fields["output_tokens"].to_pylist() == [output]
