@@ -17,7 +17,7 @@ spread AS (
 ),
 now AS (SELECT c.*, g.ids FROM calls AS c LEFT JOIN lake.given AS g USING (date, tenant, trace_id, span_id)),
 before AS (  -- outer joins keep their order: as inner ones the three would be ordered by guesses that are far off
-    SELECT p.*, e.tools_id, e.system_id, g.ids
+    SELECT p.*, e.input_head, e.tools_id, e.system_id, g.ids
     FROM lake.calls AS p
     LEFT JOIN lake.ends AS e USING (date, tenant, trace_id, span_id)
     LEFT JOIN lake.given AS g USING (date, tenant, trace_id, span_id)
@@ -36,7 +36,7 @@ pairs AS (
             ELSE len(list_intersect(c.ids, p.ids)) END::INTEGER AS common
     FROM now AS c
     JOIN before AS p ON p.tenant = c.tenant AND p.trace_id = c.continues_trace_id AND p.span_id = c.continues_span_id
-    WHERE p.date >= c.date - 1
+    WHERE p.date >= c.date - 1 AND p.input_head IS NOT NULL  -- what was sent before is known
 ),
 parted AS (
     SELECT *,

@@ -66,7 +66,7 @@ def call(
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     with product(tmp_path_factory.mktemp("waste")) as p:
-        p.send(traces([*resending(), *pairs(), *repeating()]))
+        p.send(traces([*resending(), *pairs(), *repeating(), *unheard()]))
         p.fold()
         yield p
 
@@ -173,6 +173,23 @@ def pairs() -> list[Span]:
         out.append(call(number, 1, pair.before, reply, tokens=pair.tokens[0], **first))
         out.append(call(number, 2, [*pair.now, reply, last], None, tokens=pair.tokens[1], **then))
     return out
+
+
+def unheard() -> list[Span]:
+    """Trace 301: the second call continues a first one of which only the answer came."""
+    reply = said("assistant", 50, "U")
+    return [
+        call(301, 1, [], reply, tokens=5000, read=0, out=5, at=100),
+        call(301, 2, [reply, said("user", 50, "W")], None, tokens=6000, read=0, out=5, at=110),
+    ]  # fmt: skip
+
+
+def test_where_what_was_sent_before_is_unknown_nothing_is_expected(house: Product) -> None:
+    """A call that continues one without input is no miss, for no cause can be told."""
+    trace = f"{301:032x}"
+    linked = f"SELECT count(*) FROM calls WHERE trace_id = '{trace}' AND continues_span_id IS NOT NULL"
+    assert house.query(linked) == [(1,)]
+    assert house.query(f"SELECT count(*) FROM cache_use WHERE trace_id = '{trace}'") == [(0,)]
 
 
 def test_each_cache_miss_has_its_cause_and_price(house: Product) -> None:
