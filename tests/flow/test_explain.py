@@ -36,7 +36,7 @@ def test_each_column_names_its_rule_and_its_attribute(tmp_path: Path) -> None:
         columns = {line["column"]: line for line in found["columns"]}
         operation = columns["operation"]
         assert (operation["value"], operation["key"], operation["raw"]) == ("chat", "openinference.span.kind", "LLM")
-        assert operation["rule"] == "openinference: fields.operation, place 1 of 1 (value map)"
+        assert operation["rule"] == "openinference: fields.operation, place 2 of 2 (value map)"
         model = columns["request_model"]
         assert (model["value"], model["key"]) == ("gpt-4o-mini", "llm.invocation_parameters")
         assert model["rule"].startswith("openinference: fields.request_model, place 1 of ")
