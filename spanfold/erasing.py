@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spanfold.collector.dead_letters import DeadLetters
@@ -30,6 +29,7 @@ from spanfold.exporter.errors import ExporterError, FileDamaged, LakeLocked
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.quarantine import drop, pieces
 from spanfold.exporter.redact import pseudonym
+from spanfold.requests import read_document
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 from spanfold.state.targets import Target
@@ -74,7 +74,7 @@ def ask_to_erase(settings: Settings, request: Request, timeout: float) -> dict[s
         if not asked:
             write_durably(run / "erase", json.dumps(asdict(request) | {"token": token, "tries": 0}).encode())
             asked = True
-        receipt = _read(run / "erased")
+        receipt = read_document(run / "erased")
         if receipt.get("token") == token:
             (run / "erased").unlink()
             return _told(receipt)
@@ -103,7 +103,7 @@ def _erase_here(settings: Settings, request: Request) -> dict[str, Any] | None:
 def erase_if_asked(folding: Folding, settings: Settings) -> None:
     """Answers `spanfold erase`. Fails the request, not the process; one that ends the process is not tried for ever."""
     path = settings.data / "run" / "erase"
-    asked = _read(path)
+    asked = read_document(path)
     if not asked:
         return
     token, tries, begun = asked.pop("token"), asked.pop("tries"), asked.pop("begun", {})
@@ -276,11 +276,3 @@ def _receipt(request: Request, found: Found, erased: Erased) -> dict[str, Any]:
         "rows": erased.rows, "days_packed_anew": erased.days, "messages_erased": len(erased.gone),
         "messages_shared": len(shared), "shared_message_ids": shared[:_NAMED],
     }  # fmt: skip
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

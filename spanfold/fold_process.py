@@ -80,7 +80,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             if dirty and began - tidied > (_TIDY_AT_LAST if folded else _TIDY_SECONDS):
                 _tidy()
                 tidied, dirty = began, False
-            if not folding.searches:  # small pieces are read at once, or what waits behind them grows old
+            if not (folded and folding.searches):  # small pieces are read at once, or what waits behind them grows old
                 stop.wait(max(0.0, settings.fold_interval_seconds - (time.monotonic() - began)))
     finally:
         care.close()

@@ -24,6 +24,7 @@ from spanfold.exporter.durable import write_durably
 from spanfold.exporter.errors import ExporterError, LakeLocked
 from spanfold.exporter.manifest import read_current
 from spanfold.renormaliser import Renormaliser, Request, Told
+from spanfold.requests import read_document
 from spanfold.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,13 +60,13 @@ def ask_to_renormalise(
         if not asked:
             write_durably(run / "renormalise", json.dumps(asdict(request) | {"token": token}).encode())
             asked = True
-        answer = _read(run / "renormalised")
+        answer = read_document(run / "renormalised")
         if answer.pop("token", None) == token:
             (run / "renormalised").unlink()
             if "error" in answer:
                 raise SpanfoldError(answer["error"])
             return answer
-        begun = _read(run / "renormalise")
+        begun = read_document(run / "renormalise")
         if begun.get("token") == token:
             show(begun.get("read", 0))
         time.sleep(_POLL_SECONDS)
@@ -94,20 +95,12 @@ def _show_after(show: Callable[[int], None], before: int, spans: int) -> None:
     show(before + spans)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 # ---- who folds -----------------------------------------------------------------------------------------------------
 def renormalise_if_asked(folding: Folding, settings: Settings) -> None:
     """One day of what was asked for, noted before and after. Fails the request, not the process; a day that ends the
     process is not tried for ever."""
     path = settings.data / "run" / "renormalise"
-    asked = _read(path)
+    asked = read_document(path)
     if not asked:
         return
     folding.refresh_dialects()

@@ -27,12 +27,18 @@ class Requests:
 
     def get(self, name: str) -> dict[str, Any] | None:
         """What is asked for, unless it is done already."""
-        try:
-            request: dict[str, Any] = json.loads((self._directory / name).read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return request if request["token"] != self.answered[_ANSWERED[name]] else None
+        request = read_document(self._directory / name)
+        return request if request and request["token"] != self.answered[_ANSWERED[name]] else None
 
     def done(self, name: str, request: Mapping[str, Any]) -> None:
         """Its token is the answer from now on."""
         self.answered[_ANSWERED[name]] = request["token"]
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A JSON object of `run/`; empty if it is not there or half there."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -7,7 +7,6 @@ has taken in, duplicates included.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from spanfold.collector.journal import DISK_SHARE, Position
 from spanfold.collector.journal_reader import Backlog, backlog
 from spanfold.exporter.quarantine import pieces
+from spanfold.requests import read_document
 
 _FULL_BYTES = 16 << 20
 
@@ -53,11 +53,7 @@ def problems(data: Path) -> dict[str, dict[str, Any]]:
 
 def read_run_file(data: Path, name: str) -> dict[str, Any]:
     """A status file of `run/`; empty if it is not there or half there."""
-    try:
-        status = json.loads((data / "run" / f"{name}.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return status if isinstance(status, dict) else {}
+    return read_document(data / "run" / f"{name}.json")
 
 
 def _position(status: dict[str, Any]) -> Position:

@@ -112,7 +112,7 @@ class Supervisor:
     def run(self) -> None:
         """Watches until `stop` was called."""
         while not self._stopping:
-            self._watch_once(0.1)
+            self._watch_once(0.05)
 
     @property
     def stopping(self) -> bool:
