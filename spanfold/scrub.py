@@ -8,6 +8,7 @@ out of `quarantine/`. Works while everything runs: what went away meanwhile, as 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from spanfold.exporter.lake import problem_of
 from spanfold.exporter.manifest import Manifest, manifest_dir, manifest_versions, read_current
 from spanfold.exporter.quarantine import pieces
 from spanfold.reading import NoDataDirectory
+from spanfold.requests import read_document
 
 PARTS = ("journal", "manifests", "lake", "identities", "snapshot", "keys", "state")
 _EXPORTED = {"spans", "suppressed"}  # tables that a call record is read from
@@ -54,7 +56,8 @@ class Report:
 
     def took(self, part: str, path: Path) -> None:
         self.checked[part] += 1
-        self.bytes += path.stat().st_size if path.exists() else 0
+        with contextlib.suppress(FileNotFoundError):
+            self.bytes += path.stat().st_size
 
     def now_aside(self, data: Path) -> None:
         """Takes note of what was set aside since."""
@@ -147,11 +150,12 @@ def _counts_still(data: Path, path: str) -> bool:
 
 def _snapshot(data: Path, report: Report) -> Iterator[Damage]:
     published = data / "spanfold.duckdb"
+    was_published = read_document(data / "run" / "folder.json").get("snapshot", -1) >= 0
     private = data / "snapshots" / f".open-{os.getpid()}-scrub.duckdb"  # DuckDB caches what it has open by its name
     try:
         os.link(published, private)
     except FileNotFoundError:
-        if read_current(data).version:
+        if was_published:  # the first commit of a data directory comes before its first snapshot
             yield Damage("snapshot", "spanfold.duckdb", "it is missing")
         return
     try:

@@ -74,7 +74,9 @@ class Running:
     def spanfold(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """A verb in a process of its own."""
         command = [sys.executable, "-m", "spanfold.cli", *arguments]
-        return subprocess.run(command, env=self.environ, capture_output=True, text=True, check=check, timeout=120)
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=120)
+        assert not (check and done.returncode), f"{arguments}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        return done
 
     def flush(self) -> None:
         self.spanfold("flush")

@@ -94,6 +94,15 @@ def test_damage_is_named(data: Path, part: str) -> None:
     assert {(one.part, one.path) for one in found} == {(part, str(path.relative_to(data)))}
 
 
+def test_a_snapshot_is_missing_only_where_one_was(data: Path) -> None:
+    """The first commit of a data directory comes before its first snapshot: that moment is no damage."""
+    (data / "spanfold.duckdb").unlink()
+    assert [(one.part, one.problem) for one in scrub(data).damaged] == [("snapshot", "it is missing")]
+    told = data / "run" / "folder.json"
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"snapshot": -1}))
+    assert scrub(data).damaged == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [lambda path: flip(path, 500), Path.unlink], ids=["flipped", "missing"])
 def test_a_damaged_lake_file_is_set_aside_and_stays_named(data: Path, damage: Callable[[Path], None]) -> None:
