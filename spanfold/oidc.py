@@ -25,6 +25,11 @@ from spanfold.state.store import StateStore
 
 log = logging.getLogger(__name__)
 _NEXT = "spanfold-next"
+_STRANGER = "You are not among the users here: ask who administers Spanfold to add you."
+_UNPROVEN = (
+    "Your provider does not say that {} is your address: verify it there and sign in again, or ask who administers "
+    "Spanfold (setting oidc_trust_email)."
+)
 
 
 class Provider:
@@ -66,20 +71,47 @@ class Provider:
     async def callback(self, request: Request) -> Response:
         after = following(request.session.pop(_NEXT, None))
         try:
-            token = await self._client.authorize_access_token(request)  # checks state, nonce, signature, audience
-            claims = dict(token["userinfo"])
+            claims = await self._claims(request)
         except Exception:
             return self._failed()
-        claim = self._settings.oidc_claim
-        name = str(claims.get(claim) or "")
-        unproven = claim == "email" and claims.get("email_verified") is False
-        user = None if not name or unproven else await run_in_threadpool(self._state().users.get, name)
+        name = str(claims.get(self._settings.oidc_claim) or "")
+        if name and not self._proven(claims):
+            return await self._refused(after, name, _UNPROVEN.format(name[:200]))
+        user = await run_in_threadpool(self._state().users.get, name) if name else None
         if user is None:
-            await run_in_threadpool(self._state().audit.note, name or "?", "sessions", "refused", "oidc")
-            return self._sign_in.page(
-                after, "You are not among the users here: ask who administers Spanfold to add you.", 403
-            )  # fmt: skip
+            return await self._refused(after, name, _STRANGER)
         return await run_in_threadpool(self._sign_in.welcome, user.name, "oidc", after, request)
+
+    async def _claims(self, request: Request) -> dict[str, Any]:
+        """What the ID token says; where that leaves out what is needed, what the UserInfo endpoint says (OpenID Connect
+        Core 5.4: the claims of a scope may come there only)."""
+        token = await self._client.authorize_access_token(request)  # checks state, nonce, signature, audience
+        claims = dict(token["userinfo"])
+        if self._says_enough(claims):
+            return claims
+        if "userinfo_endpoint" not in await self._client.load_server_metadata():
+            return claims
+        more = dict(await self._client.userinfo(token=token))
+        if more.get("sub") != claims.get("sub"):  # Core 5.3.2: else it may be somebody else's
+            raise SpanfoldError("the UserInfo endpoint answered for another subject than the ID token")
+        stated = bool(claims.get(self._settings.oidc_claim))
+        return claims if stated and not self._says_enough(more) else more  # not one's address with the other's proof
+
+    def _says_enough(self, claims: dict[str, Any]) -> bool:
+        asks_for_proof = self._settings.oidc_claim == "email" and not self._settings.oidc_trust_email
+        proven = not asks_for_proof or claims.get("email_verified") is not None
+        return bool(claims.get(self._settings.oidc_claim)) and proven
+
+    def _proven(self, claims: dict[str, Any]) -> bool:
+        """Is the name one that nobody can take by writing it into a form? What the provider denies never is."""
+        said = claims.get("email_verified")
+        if self._settings.oidc_claim != "email":
+            return True
+        return self._settings.oidc_trust_email if said is None else said in (True, "true")  # some write it as text
+
+    async def _refused(self, after: str, name: str, reason: str) -> Response:
+        await run_in_threadpool(self._state().audit.note, name or "?", "sessions", "refused", "oidc")
+        return self._sign_in.page(after, reason, 403)
 
     def _failed(self) -> Response:
         log.exception("sign-in at the provider failed")

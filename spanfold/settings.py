@@ -99,6 +99,10 @@ class Settings:
         default=None, metadata=_about("client secret; better in the environment than in a file")
     )
     oidc_claim: str = field(default="email", metadata=_about("claim that holds the name of the user here"))
+    oidc_trust_email: bool = field(
+        default=False,
+        metadata=_about("that provider proves each address: email counts without email_verified, never if it is false"),
+    )
     otlp_auth: str = field(
         default="none",
         metadata=_about(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,11 +28,22 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+PROVIDER = """
+from oidc_provider_mock import _app, __main__
+real = _app.OpenIDCode.generate_user_info
+def told(self, user, scope):
+    claims = real(self, user, scope)
+    return {"sub": user.sub} if user.claims.get("terse") else claims
+_app.OpenIDCode.generate_user_info = told
+__main__.run()
+"""
+
+
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
     """A provider in a process of its own; whoever signs in there may say who they are."""
     port = free_port()
-    command = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port)]
+    command = [sys.executable, "-W", "ignore", "-c", PROVIDER, "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -55,7 +67,13 @@ def house(tmp_path: Path, issuer: str) -> House:
     )
     house = House(settings)
     house.state.users.add("ann@example.com", ["read"], who="test")
+    says(issuer, "ann@example.com", email="ann@example.com", email_verified=True)
     return house
+
+
+def says(issuer: str, sub: str, **claims: object) -> None:
+    """What the provider tells of who signs in there as `sub`."""
+    assert httpx2.put(f"{issuer}/users/{sub}", json=claims).status_code == 204
 
 
 @pytest.fixture
@@ -78,7 +96,7 @@ def at_provider(client: TestClient, sub: str, after: str = "/traces") -> str:
 
 def test_a_known_user_is_signed_in(client: TestClient, house: House) -> None:
     """Who was added here and signs in there gets a session and the page asked for; the log says how."""
-    answer = client.get(at_provider(client, "Ann@Example.com", "/traces?range=7d"))
+    answer = client.get(at_provider(client, "ann@example.com", "/traces?range=7d"))
     assert (answer.status_code, answer.headers["location"]) == (303, "/traces?range=7d")
     assert client.cookies[COOKIE].startswith("sft_")
     assert client.get("/api/docs").status_code == 200
@@ -87,11 +105,52 @@ def test_a_known_user_is_signed_in(client: TestClient, house: House) -> None:
     assert "Sign in with your provider" in client.get("/login").text
 
 
-def test_strangers_and_disabled_users_stay_outside(client: TestClient, house: House) -> None:
+UNPROVEN = "Your provider does not say that ann@example.com is your address: verify it there and sign in again"
+
+
+@pytest.mark.parametrize(("claims", "trusted", "enters"), [
+    ({"email": "ann@example.com"}, False, False),
+    ({"email": "ann@example.com", "terse": True}, True, True),
+    ({"email": "ann@example.com", "email_verified": False}, True, False),
+    pytest.param({"email": "Ann@Example.com", "email_verified": True}, False, True, marks=pytest.mark.slow),
+    pytest.param({"email": "ann@example.com", "email_verified": "true"}, False, True, marks=pytest.mark.slow),
+    pytest.param({"email": "ann@example.com"}, True, True, marks=pytest.mark.slow),
+    pytest.param({"email": "ann@example.com", "email_verified": None}, False, False, marks=pytest.mark.slow),
+    pytest.param({"email": "ann@example.com", "email_verified": "false"}, True, False, marks=pytest.mark.slow),
+    pytest.param({"email": "ann@example.com", "email_verified": True, "terse": True}, False, True,
+                 marks=pytest.mark.slow),
+    pytest.param({"email": "ann@example.com", "terse": True}, False, False, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_an_address_needs_proof(
+    house: House, issuer: str, claims: dict[str, object], trusted: bool, enters: bool
+) -> None:
+    """An address that the provider does not call proven signs nobody in, unless the operator says that it proves all;
+    one that it calls unproven never does. What the ID token leaves out (`terse`) is asked at the UserInfo endpoint."""
+    says(issuer, "8161", **claims)
+    client = webbing.client_of(replace(house.settings, oidc_trust_email=trusted), house)
+    answer = client.get(at_provider(client, "8161"))
+    assert (answer.status_code, COOKIE in answer.cookies) == ((303, True) if enters else (403, False))
+    if not enters:
+        assert UNPROVEN in answer.text
+        line = house.state.audit.changes("sessions", limit=1)[0]
+        assert (line.who, line.action) == ("ann@example.com", "refused")
+
+
+def test_another_claim_needs_no_proof_of_an_address(house: House, issuer: str) -> None:
+    """Where users are named by a claim such as `sub`, addresses are not looked at."""
+    says(issuer, "8162", email="ann@example.com")
+    house.state.users.add("8162", ["read"], who="test")
+    client = webbing.client_of(replace(house.settings, oidc_claim="sub"), house)
+    assert client.get(at_provider(client, "8162")).status_code == 303
+    assert house.state.audit.changes("sessions", limit=1)[0].who == "8162"
+
+
+def test_strangers_and_disabled_users_stay_outside(client: TestClient, house: House, issuer: str) -> None:
     """Being known to the provider is not enough: who was not added, or was disabled, gets no session."""
     house.state.users.add("bob@example.com", ["admin"], who="test")
     house.state.users.disable("bob@example.com", who="test")
     for name in ("eve@example.com", "bob@example.com"):
+        says(issuer, name, email=name, email_verified=True)
         answer = client.get(at_provider(client, name))
         assert answer.status_code == 403
         assert COOKIE not in answer.cookies
