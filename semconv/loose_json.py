@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import contextlib
 import json
 import re
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 
 MAX_DEPTH = 150  # orjson reads 1,024 levels but writes only 254
+MAX_CUT_DEPTH = 1_000  # deeper than that nothing is read
 MAX_REPR = 1 << 20  # longer Python reprs stay text: literal_eval needs about 100 times their length in memory
 _OPENERS = {"{": "}", "[": "]"}
 
@@ -103,38 +105,39 @@ def _literal(node: ast.expr) -> Any:
     raise ValueError("not a literal")
 
 
+# A whole string, a string that is never closed, or a character that structures; possessive, so time grows with length.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[\[\]{},]', re.DOTALL)
+
+
 def _closed(text: str) -> Any:
     """The JSON text with the brackets and the string closed that stood open where it was cut."""
     stack: list[str] = []
-    in_string = escaped = False
-    keep, keep_stack = 0, list[str]()  # the last place after which closing gives valid JSON
-    for at, char in enumerate(text):
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in _OPENERS:
-            stack.append(_OPENERS[char])
-            keep, keep_stack = at + 1, stack.copy()
-        elif char in "}]":
-            if not stack or stack.pop() != char:
-                raise ValueError("brackets do not match")
-            keep, keep_stack = at + 1, stack.copy()
-        elif char == ",":
-            keep, keep_stack = at, stack.copy()
-    if in_string:
-        tail = text[: len(text) - 1] if escaped else text
-        for drop in range(7):  # a \uXXXX escape may be cut as well
-            try:
-                return json.loads(tail[: len(tail) - drop] + '"' + "".join(reversed(stack)), strict=False)
-            except ValueError:
+    keep = 0  # the last place after which closing gives valid JSON
+    for token in _TOKEN.finditer(text):
+        char = text[token.start()]
+        if char == '"':
+            if token[1]:
                 continue
-    return json.loads(text[:keep] + "".join(reversed(keep_stack)), strict=False)
+            with contextlib.suppress(ValueError):
+                return _closed_string(text, "".join(reversed(stack)))
+            break
+        if char in _OPENERS:
+            stack.append(_OPENERS[char])
+            if len(stack) > MAX_CUT_DEPTH:
+                raise ValueError("too deep")
+        elif char != "," and (not stack or stack.pop() != char):
+            raise ValueError("brackets do not match")
+        keep = token.start() if char == "," else token.end()
+    return json.loads(text[:keep] + "".join(reversed(stack)), strict=False)
+
+
+def _closed_string(text: str, closers: str) -> Any:
+    """The JSON text, cut within a string, with that string closed and then what stands around it."""
+    end = len(text) - (len(text) - len(text.rstrip("\\"))) % 2  # half an escape goes
+    for drop in range(7):  # a \uXXXX escape may be cut as well
+        with contextlib.suppress(ValueError):
+            return json.loads(text[: end - drop] + '"' + closers, strict=False)
+    raise ValueError("the string is no value that can end here")
 
 
 def clean(value: Any, room: int = MAX_DEPTH) -> Any:

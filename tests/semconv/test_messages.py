@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -280,6 +281,15 @@ def test_cut_json_is_read_up_to_the_cut(value: Json, at: int) -> None:
     found, trouble = read_json(whole[:at])
     assert trouble in ("", "loose_json", "cut_json", "bad_json", "python_repr")
     json.dumps(found)
+
+
+@pytest.mark.parametrize(("head", "unit"), [("", "["), ("", '{"a":'), ('["x"', "["), ("[" * 900, ",")])
+def test_cut_json_takes_time_by_its_length(head: str, unit: str) -> None:
+    """A megabyte of brackets that never close, or of commas within many, is a text like others: it holds up nothing."""
+    sent = head + unit * (1_000_000 // len(unit))
+    begun = time.process_time()
+    assert read_json(sent) == (sent, "bad_json")
+    assert time.process_time() - begun < 10
 
 
 @pytest.mark.parametrize("thought", ["{a}", "[1] first, [2] then", '{"a": 1}', '["a", "b"]', '"quoted"', "{'x': 1}"])
