@@ -2,7 +2,8 @@
 
 Every ten seconds all files are looked at by size, and some are read and compared with their checksums, so that after a
 while each was (64 MiB a look: 23 GB an hour). What is wrong stops counting and is moved to `quarantine/`: DuckDB gives
-wrong numbers for a flipped byte, and one missing file would fail every query of its table.
+wrong numbers for a flipped byte, and one missing file would fail every query of its table. Keys and tokens over
+their time are closed at each look, too.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Care:
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
+        self._folding.close_expired()
         manifest = self._folding.lake.manifest
         found = self._folding.lake.of_wrong_size()
         if self._reading is not None and self._reading.done():

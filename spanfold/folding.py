@@ -284,6 +284,10 @@ class Folding:
         window = self._settings.journal_window_seconds, self._settings.journal_window_bytes
         trim(self._settings.data / "journal", Position(*self.lake.replay_from), *window)
 
+    def close_expired(self) -> None:
+        """Tokens, sessions and keys that are over their time open nothing from now on, whatever clocks say."""
+        self._state.close_expired()
+
     def refresh_dialects(self) -> bool:
         """Takes over changed dialect files; what comes from now on is read by them."""
         folder = self._settings.dialects_folder

@@ -1,11 +1,13 @@
 """API keys of senders: shown once, stored as a hash. Label and tenant of a key are the last resort of the dimensions.
 
 A key is 160 random bits, so a plain SHA-256 of it cannot be guessed back; the first characters are kept to tell keys
-apart in lists. Nothing here logs or returns a secret except `add` and `rotate`, once.
+apart in lists. Nothing here logs or returns a secret except `add` and `rotate`, once. A key that was seen closed is
+marked so, and stays closed when the clock goes back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import hmac
@@ -37,9 +39,10 @@ class KeyInfo:
     created_at: dt.datetime
     created_by: str
     revoked_at: dt.datetime | None
+    closed: bool = False
 
     def open_at(self, now: dt.datetime) -> bool:
-        return self.revoked_at is None or now < self.revoked_at
+        return not self.closed and (self.revoked_at is None or now < self.revoked_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Keys:
 
     def open_hashes(self) -> dict[bytes, KeyInfo]:
         """Hash -> key, of the keys that open something now: what a collector holds in memory and renews."""
+        self.close_expired()
         now = self._database.now()
         query = _info_query().add_columns(api_keys.c.hash)
         with self._database.read() as connection:
@@ -110,6 +114,16 @@ class Keys:
                 found = info
         return found
 
+    def close_expired(self) -> None:
+        """Mark the keys whose overlap is over. Where that cannot be written now they open nothing all the same, and are
+        marked at the next look."""
+        due = api_keys.c.closed.is_(False) & (api_keys.c.revoked_at <= self._database.now())
+        with self._database.read() as connection:
+            if connection.execute(sa.select(api_keys.c.id).where(due).limit(1)).first() is None:
+                return
+        with contextlib.suppress(sa.exc.OperationalError), self._database.write() as connection:
+            connection.execute(sa.update(api_keys).where(due).values(closed=True))
+
     def _make(self, connection: Connection, label: str, tenant: str, who: str, action: str) -> NewKey:
         secret = START + "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_BYTES * 8 // 5))
         row = {
@@ -120,6 +134,7 @@ class Keys:
             "created_at": self._database.now(),
             "created_by": who,
             "revoked_at": None,
+            "closed": False,
         }
         connection.execute(sa.insert(api_keys), row | {"hash": hash_of(secret)})
         info = KeyInfo(**row)  # type: ignore[arg-type]
@@ -133,7 +148,8 @@ class Keys:
         return KeyInfo(**row)
 
     def _close(self, connection: Connection, known: KeyInfo, at: dt.datetime, who: str) -> None:
-        connection.execute(sa.update(api_keys).where(api_keys.c.id == known.id).values(revoked_at=at))
+        values = {"revoked_at": at, "closed": at <= self._database.now()}
+        connection.execute(sa.update(api_keys).where(api_keys.c.id == known.id).values(values))
         became = {"revoked_at": at}
         audit.record(connection, self._database.now(), who, "keys", "revoke", known.id, None, became)
 

@@ -1,4 +1,5 @@
-"""Who is looking at what: two reviewers of one queue are never handed the same item. A lease ends by itself."""
+"""Who is looking at what: two reviewers of one queue are never handed the same item. A lease ends by itself, also when
+it was taken by a clock that was ahead."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from spanfold.state.database import Database, in_chunks
 from spanfold.state.tables import review_leases
 from spanfold.state.targets import Target, distinct, is_one_of, target_of
 
-MINUTES = 10
+LENGTH = dt.timedelta(minutes=10)
 
 
 class Leases:
@@ -26,17 +27,17 @@ class Leases:
         """The same, but only these tenants exist."""
         return Leases(self._database, tenants)
 
-    def take(self, candidates: Iterable[Target], *, who: str, limit: int = 20, minutes: int = MINUTES) -> list[Target]:
+    def take(self, candidates: Iterable[Target], *, who: str, limit: int = 20) -> list[Target]:
         """Lease the first `limit` candidates that nobody else holds, in their order; own leases are renewed."""
         wanted = [target for target in dict.fromkeys(candidates) if self._sees(target)]
         now = self._database.now()
         with self._database.write() as connection:
-            connection.execute(sa.delete(review_leases).where(review_leases.c.expires_at <= now))
+            connection.execute(sa.delete(review_leases).where(~_in_force(now)))
             taken: list[Target] = []
             for chunk in in_chunks(wanted):
                 held = _held(connection, chunk)
                 mine = [t for t in chunk if held.get(t, who) == who][: limit - len(taken)]
-                self._store(connection, mine, who, now + dt.timedelta(minutes=minutes))
+                self._store(connection, mine, who, now + LENGTH)
                 after = _held(connection, mine)  # PostgreSQL: somebody may have been faster since the first look
                 taken += [t for t in mine if after.get(t) == who]
                 if len(taken) == limit:
@@ -81,5 +82,10 @@ def _held(connection: Connection, targets: list[Target], now: dt.datetime | None
         return {}
     query = sa.select(review_leases).where(is_one_of(review_leases, targets))
     if now is not None:
-        query = query.where(review_leases.c.expires_at > now)
+        query = query.where(_in_force(now))
     return {target_of(row): row["who"] for row in connection.execute(query).mappings()}
+
+
+def _in_force(now: dt.datetime) -> sa.ColumnElement[bool]:
+    """No lease that was taken by now ends later than this."""
+    return (review_leases.c.expires_at > now) & (review_leases.c.expires_at <= now + LENGTH)

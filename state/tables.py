@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0003"  # the newest migration; a test compares it with state/migrations/versions
+HEAD = "0004"  # the newest migration; a test compares it with state/migrations/versions
 
 STATES = ("unreviewed", "approved", "flagged", "rejected")
 KINDS = ("span", "trace", "message")
@@ -237,6 +237,7 @@ api_keys = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("created_by", String(200), nullable=False),
     Column("revoked_at", UtcTime),  # from then on it opens nothing; may lie ahead (rotation with overlap)
+    Column("closed", Boolean, nullable=False, server_default=sa.false()),  # it was seen past that, whatever clocks say
     UniqueConstraint("hash", name="hash"),
     Index(None, "prefix"),
 )
@@ -283,6 +284,7 @@ tokens = Table(
     Column("used_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
+    Column("closed", Boolean, nullable=False, server_default=sa.false()),  # it was seen past its time
     UniqueConstraint("hash", name="hash"),
     Index(None, "user_name"),
 )

@@ -1,11 +1,13 @@
 """What stands for a signed-in user: sessions of browsers and bearer tokens of programs, stored as hashes.
 
 Both are 256 random bits, so a plain SHA-256 cannot be guessed back. A session ends after hours without use, a token at
-its date; both end at once when they are revoked or their user is disabled.
+its date; both end at once when they are revoked or their user is disabled. What was seen past its time is marked as
+closed, and stays closed when the clock of the machine goes back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import secrets
@@ -41,10 +43,11 @@ class TokenInfo:
     used_at: dt.datetime
     expires_at: dt.datetime
     revoked_at: dt.datetime | None
+    closed: bool = False
 
     def open_at(self, now: dt.datetime) -> bool:
         idle = self.kind == "session" and now - self.used_at >= IDLE
-        return self.revoked_at is None and now < self.expires_at and not idle
+        return not self.closed and self.revoked_at is None and now < self.expires_at and not idle
 
 
 class Tokens:
@@ -57,7 +60,7 @@ class Tokens:
         """The secret of a new session; `how` (password, oidc) goes into the trail. Old sessions are tidied away."""
         now = self._database.now()
         with self._database.write() as connection:
-            old = (tokens.c.kind == "session") & ((tokens.c.expires_at <= now) | (tokens.c.used_at <= now - IDLE))
+            old = (tokens.c.kind == "session") & (tokens.c.closed | _over(now))
             connection.execute(sa.delete(tokens).where(old))
             secret, row = _new("session", user, how, now, SESSION)
             connection.execute(sa.insert(tokens), row)
@@ -89,6 +92,21 @@ class Tokens:
         row.pop("hash")
         return secret, TokenInfo(**row)
 
+    def close_expired(self) -> None:
+        """Mark what is over its time. Where that cannot be written now it opens nothing all the same, and is marked at
+        the next look."""
+        now = self._database.now()
+        due = tokens.c.closed.is_(False) & _over(now)
+        with self._database.read() as connection:
+            if connection.execute(sa.select(tokens.c.id).where(due).limit(1)).first() is None:
+                return
+        with contextlib.suppress(sa.exc.OperationalError), self._database.write() as connection:
+            rows = connection.execute(_query().where(due & (tokens.c.kind == "token"))).mappings().all()
+            connection.execute(sa.update(tokens).where(due).values(closed=True))
+            for row in rows:
+                shown = {name: row[name] for name in ("label", "expires_at")}
+                audit.record(connection, now, row["user_name"], "tokens", "expire", row["id"], None, shown)
+
     def revoke(self, token_id: str, *, who: str) -> TokenInfo:
         """Close a token or session at once; revoking twice keeps the first time."""
         now = self._database.now()
@@ -110,6 +128,7 @@ class Tokens:
 
     def caller(self, secret: str, kind: str) -> Caller | None:
         """Who this secret stands for now; None if it opens nothing. Found by its hash, so no comparison leaks it."""
+        self.close_expired()
         now = self._database.now()
         query = sa.select(tokens, users).join(users, users.c.name == tokens.c.user_name)
         query = query.where((tokens.c.hash == _hash(secret)) & (tokens.c.kind == kind))
@@ -120,8 +139,8 @@ class Tokens:
         info = TokenInfo(**{name: row[tokens.c[name]] for name in TokenInfo.__dataclass_fields__})
         if not info.open_at(now):
             return None
-        if now - info.used_at > _NOTED:
-            with self._database.write() as connection:
+        if abs(now - info.used_at) > _NOTED:  # noted by a clock that was ahead, it would never be idle
+            with contextlib.suppress(sa.exc.OperationalError), self._database.write() as connection:
                 connection.execute(sa.update(tokens).where(tokens.c.id == info.id).values(used_at=now))
         return user_of_row({column.name: row[column] for column in users.columns}).caller(kind)
 
@@ -131,8 +150,13 @@ def _new(kind: str, user: str, label: str, now: dt.datetime, life: dt.timedelta)
     return secret, {
         "id": f"{kind[0]}_" + secrets.token_hex(6), "kind": kind, "hash": _hash(secret),
         "prefix": secret[:PREFIX_LENGTH], "user_name": user, "label": label, "created_at": now, "used_at": now,
-        "expires_at": now + life, "revoked_at": None,
+        "expires_at": now + life, "revoked_at": None, "closed": False,
     }  # fmt: skip
+
+
+def _over(now: dt.datetime) -> sa.ColumnElement[bool]:
+    idle = (tokens.c.kind == "session") & (tokens.c.used_at <= now - IDLE)
+    return (tokens.c.expires_at <= now) | idle
 
 
 def _hash(secret: str) -> bytes:

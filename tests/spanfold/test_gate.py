@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ from starlette.testclient import TestClient
 
 from spanfold.access import Access, Forbidden, load_policy, require_login
 from spanfold.api_operations import House, operations
+from spanfold.collector.answers import Refused
+from spanfold.collector.guesses import Guesses
+from spanfold.collector.senders import Caller as Sender
+from spanfold.collector.senders import Rates
 from spanfold.errors import HostRefused, SettingInvalid
 from spanfold.gate import COOKIE, OPEN
 from spanfold.rate_limits import Buckets
@@ -181,6 +186,27 @@ def test_buckets() -> None:
     buckets.give_back("a")
     assert buckets.take("a") == 0.0
     assert buckets.take("b") == 0.0
+
+
+def test_limits_do_not_go_by_the_clock_on_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[89] Whoever is over a limit waits as long as without a jump of the clock, a year ahead or back: nobody is locked
+    out, nobody let in."""
+    caller, wall = Sender(key_id="k"), [1.7e9]
+    monkeypatch.setattr(time, "time", lambda: wall[0])
+    buckets, guesses, rates = Buckets(1, 0.1), Guesses(1, 0.1), Rates(0.1, None)
+
+    def waits() -> list[int]:
+        try:
+            rates.take(caller, 1)
+        except Refused as refused:
+            return [round(buckets.take("a")), round(guesses.wait("a", b"x")), refused.retry_seconds or 0]
+        return [round(buckets.take("a")), round(guesses.wait("a", b"x")), 0]
+
+    assert waits() == [0, 0, 0]
+    guesses.was_wrong("a", b"y")
+    for jump in (0.0, 3.2e7, -6.4e7):
+        wall[0] += jump
+        assert waits() == [10, 10, 10]
 
 
 def test_revoked_tokens_close_within_seconds(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
