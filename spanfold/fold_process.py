@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -47,20 +47,28 @@ _TIDY_SECONDS = 60.0  # between looks for cycles while there is nothing to fold
 _TIDY_AT_LAST = 900.0  # between looks for cycles whatever there is to fold
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Folds until told to stop. Whatever goes wrong ends the process; the supervisor starts it again."""
+def run(settings: Settings, stop: threading.Event, its_turn: Callable[[float], bool] | None = None) -> None:
+    """Folds until told to stop. Whatever goes wrong ends the process; the supervisor starts it again. With `its_turn`
+    it is on standby before that, ready, without a lock or a file of the data directory, until that says so (it is
+    given the seconds to wait)."""
     sys.meta_path.insert(0, _WithoutPandas())
     _keep_freed_memory()
     gc.disable()
+    rehearsed = its_turn is not None and not its_turn(0)
+    if its_turn is not None and rehearsed:
+        _rehearse_if_room()
+        _tidy()
+        while not its_turn(0.5):
+            if stop.is_set():
+                return
     folding = Folding(settings)
     care, retention = Care(folding, settings.data), Retention(folding, settings)
     try:
         care.begin()
         # What waits is safe in the lake before readers get a new snapshot. A record that may be blamed for a kill is
         # not folded by a process that has all to do for the first time.
-        if folding.doubts or not folding.step():
-            with contextlib.suppress(OSError):  # no room for it: the first span takes a second longer
-                rehearse()
+        if ((folding.doubts and not rehearsed) or not folding.step()) and not rehearsed:
+            _rehearse_if_room()
         folding.publish()
         kept_at = tidied = time.monotonic()
         dirty = False
@@ -134,6 +142,11 @@ def _keep_house(folding: Folding, retention: Retention) -> None:
     retention.look()
     folding.refresh_dialects()
     folding.refresh_prices()
+
+
+def _rehearse_if_room() -> None:
+    with contextlib.suppress(OSError):  # no room for it: the first span takes a second longer
+        rehearse()
 
 
 def rehearse() -> None:

@@ -1,6 +1,7 @@
 """Runs the parts as child processes: starts them in order, restarts what dies, ends them cleanly.
 
 A part that dies is started again at once. One that keeps dying young waits longer each time; `run/up.json` says so.
+A part whose start takes long has a process on standby: it has imported everything and waits for its turn.
 Children end when the supervisor is killed outright (Linux: parent-death signal).
 """
 
@@ -10,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -24,6 +26,9 @@ FREE_RESTARTS = 3
 LONGEST_WAIT = 30.0
 LONGEST_WAIT_AFTER_SIGNAL = 0.25  # someone, or the kernel, killed it: it did not fail by itself, and lag grows
 STOP_SECONDS = 20.0
+STANDBY_AFTER = 6.0  # seconds from the start of everything: the parts themselves come first
+STANDBY_SOON = 1.5  # seconds from a restart: what waits meanwhile comes first
+STANDBY_AGAIN = 30.0  # after one that ended by itself
 _PR_SET_PDEATHSIG = 1
 
 
@@ -35,6 +40,7 @@ class Child:
     command: Sequence[str]
     once: bool = False  # runs to its end and is not restarted
     quiet: bool = False  # what it prints is thrown away; its errors are not
+    standby_option: str | None = None  # with it, the command prepares and begins at a line on its standard input
     state: str = "waiting"  # waiting | running | backing off | done | failed | stopped
     pid: int | None = None
     restarts: int = 0
@@ -43,13 +49,40 @@ class Child:
     next_start: float = 0.0
     deaths_in_row: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    standby: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    next_standby: float = 0.0
 
     def start(self) -> None:
-        environ = os.environ | {PARENT_VARIABLE: str(os.getpid())}
-        self.process = subprocess.Popen(
-            self.command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL if self.quiet else None
-        )
+        """Gives the turn to the process on standby, or starts one."""
+        ready, self.standby = self.standby, None
+        self.process = ready if ready is not None and begin(ready) else self._launch(self.command)
         self.pid, self.state, self.started = self.process.pid, "running", time.monotonic()
+        self.next_standby = self.started + (STANDBY_SOON if self.restarts else STANDBY_AFTER)
+
+    def keep_standby(self) -> bool:
+        """Has a process on standby while the part runs. Says whether one was started or ended."""
+        if self.standby_option is None or self.state != "running":
+            return False
+        now = time.monotonic()
+        if self.standby is not None:
+            if self.standby.poll() is None:
+                return False
+            _close(self.standby)
+            self.standby, self.next_standby = None, now + STANDBY_AGAIN
+            return True
+        if now < self.next_standby:
+            return False
+        self.standby = self._launch([*self.command, self.standby_option], stdin=subprocess.PIPE)
+        return True
+
+    def processes(self) -> list[subprocess.Popen[bytes]]:
+        """Those that have not ended."""
+        return [one for one in (self.standby, self.process) if one is not None and one.poll() is None]
+
+    def _launch(self, command: Sequence[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        environ = os.environ | {PARENT_VARIABLE: str(os.getpid())}
+        stdout = subprocess.DEVNULL if self.quiet else None
+        return subprocess.Popen(command, env=environ, bufsize=0, stdin=stdin, stdout=stdout)
 
     def reap(self) -> bool:
         """Notices the end of a running process. Says whether it ended."""
@@ -67,7 +100,8 @@ class Child:
 
     def told(self) -> dict[str, object]:
         """What the status says of it."""
-        return {"state": self.state, "pid": self.pid, "restarts": self.restarts, "last_exit": self.last_exit}
+        standby = {} if self.standby_option is None else {"standby": self.standby and self.standby.pid}
+        return {"state": self.state, "pid": self.pid, "restarts": self.restarts, "last_exit": self.last_exit, **standby}
 
     def restart_if_due(self) -> bool:
         if self.state != "backing off" or time.monotonic() < self.next_start:
@@ -75,6 +109,29 @@ class Child:
         self.restarts += 1
         self.start()
         return True
+
+
+def begin(standby: subprocess.Popen[bytes]) -> bool:
+    """Tells a process on standby that its turn has come. Says whether it was still there."""
+    assert standby.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        standby.stdin.write(b"\n")
+    _close(standby)
+    return standby.poll() is None
+
+
+def _close(standby: subprocess.Popen[bytes]) -> None:
+    assert standby.stdin is not None
+    standby.stdin.close()
+
+
+def its_turn(seconds: float) -> bool:
+    """In the process on standby: waits so long for the line. Ends the process when who would write it is gone."""
+    if not select.select([sys.stdin], [], [], seconds)[0]:
+        return False
+    if sys.stdin.readline():
+        return True
+    sys.exit(0)
 
 
 def backoff(deaths_in_row: int, exit_code: int) -> float:
@@ -125,21 +182,18 @@ class Supervisor:
     def end(self) -> bool:
         """Asks the children to end, last started first, and waits. Says whether all ended cleanly."""
         for child in reversed(self._children):
-            if child.process is not None and child.process.poll() is None:
-                child.process.send_signal(signal.SIGTERM)
+            for process in child.processes():
+                process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         clean = True
         for child in self._children:
-            if child.process is None:
-                continue
-            try:
-                code = child.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                code = child.process.wait()
+            if child.standby is not None:
+                _close(child.standby)
+            codes = [_wait(process, deadline) for process in (child.standby, child.process) if process is not None]
+            child.standby = None
             if child.state == "running":
-                clean = clean and code in (0, -signal.SIGTERM)
-                child.last_exit, child.state, child.pid = code, "stopped", None
+                clean = clean and codes[-1] in (0, -signal.SIGTERM)
+                child.last_exit, child.state, child.pid = codes[-1], "stopped", None
         self.write_status(stopped=True)
         return clean
 
@@ -164,6 +218,7 @@ class Supervisor:
                 if child.state != "done":
                     self._tell(f"{child.name} ended ({_exit_text(child.last_exit or 0)}); see spanfold status")
             changed |= child.restart_if_due()
+            changed |= child.keep_standby()
         if changed:
             self.write_status()
         time.sleep(seconds)
@@ -177,6 +232,15 @@ def die_with_parent(environ: Mapping[str, str] = os.environ) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(parent):  # it died before the line above
         sys.exit(1)
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float) -> int:
+    """The exit code; at the deadline (monotonic seconds) the process is killed."""
+    try:
+        return process.wait(max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _exit_text(code: int) -> str:

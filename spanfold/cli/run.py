@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
@@ -67,12 +68,15 @@ def collect(settings: Settings) -> None:
 
 @click.command()
 @with_settings()
-def fold(settings: Settings) -> None:
+@click.option("--standby", is_flag=True, help="Get ready, and begin when a line comes on standard input.")
+def fold(settings: Settings, standby: bool) -> None:
     """Fold the journal into the lake and publish snapshots."""
     stop = _stop_on_signals()
+    gc.disable()  # a tenth of the time that the imports take; the process looks for cycles when it is idle
     from spanfold.fold_process import run
+    from spanfold.supervisor import its_turn
 
-    run(settings, stop)
+    run(settings, stop, its_turn if standby else None)
 
 
 @click.command()

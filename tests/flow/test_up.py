@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,75 @@ def test_a_crash_loop_is_visible(tmp_path: Path) -> None:
     assert (broken["restarts"], broken["last_exit"]) == (4, 7)
     assert told[0] == "broken ended (exit code 7); see spanfold status"
     supervisor.end()
+
+
+# Says which process it is once it has its turn, and runs on.
+ON_STANDBY = """
+import sys, time
+from spanfold.supervisor import its_turn
+while "--standby" in sys.argv and not its_turn(0.1):
+    pass
+print("turn", "warm" if "--standby" in sys.argv else "cold", file=open(sys.argv[1], "a"), flush=True)
+time.sleep(60)
+"""
+
+
+def _has_both(child: Child, turns: Path, number: int) -> bool:
+    """The part runs for the `number`th time, and another process waits."""
+    told = turns.read_text() if turns.exists() else ""
+    return child.standby is not None and child.restarts == number - 1 and told.count("\n") == number
+
+
+def test_a_process_on_standby_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made ready while the part ran has its turn when that is killed, the next one is made ready, and none is
+    left at the end; the status names it."""
+    for name in ("STANDBY_AFTER", "STANDBY_SOON"):
+        monkeypatch.setattr(f"spanfold.supervisor.{name}", 0.0)
+    turns = tmp_path / "turns"
+    supervisor = Supervisor(tmp_path / "up.json", lambda _: None)
+    child = Child("part", [sys.executable, "-c", ON_STANDBY, str(turns)], standby_option="--standby")
+    supervisor.start(child)
+    seen = []
+    for number in range(1, 4):
+        assert supervisor.wait_until(partial(_has_both, child, turns, number), child, 20)
+        assert child.process is not None
+        assert child.standby is not None
+        seen += [child.process, child.standby]
+        assert json.loads((tmp_path / "up.json").read_text())["children"]["part"]["standby"] == child.standby.pid
+        if number < 3:
+            child.process.kill()
+    assert turns.read_text().split("\n")[:-1] == ["turn cold", "turn warm", "turn warm"]
+    assert len({process.pid for process in seen}) == 4
+    assert supervisor.end()
+    assert [process.poll() is None for process in seen] == [False] * 6
+
+
+def test_a_standby_that_dies_is_replaced_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was killed before its turn is not the next one, and a broken one is not tried again and again."""
+    for name in ("STANDBY_AFTER", "STANDBY_SOON"):
+        monkeypatch.setattr(f"spanfold.supervisor.{name}", 0.0)
+    supervisor = Supervisor(tmp_path / "up.json", lambda _: None)
+    program = "import sys, time; '--standby' in sys.argv and sys.exit(3); time.sleep(60)"
+    child = Child("part", [sys.executable, "-c", program], standby_option="--standby")
+    supervisor.start(child)
+    assert supervisor.wait_until(lambda: child.next_standby > child.started + 1, child, 20)
+    assert (child.standby, child.state, child.restarts) == (None, "running", 0)
+    first = child.process
+    assert first is not None
+    first.kill()
+    assert supervisor.wait_until(lambda: child.restarts == 1, child, 20)
+    assert child.process is not first
+    supervisor.end()
+
+
+def test_a_standby_ends_with_its_supervisor(tmp_path: Path) -> None:
+    """Its standard input ends with the process that would have told it to begin."""
+    turns = tmp_path / "turns"
+    waiting = subprocess.Popen([sys.executable, "-c", ON_STANDBY, str(turns), "--standby"], stdin=subprocess.PIPE)
+    assert waiting.stdin is not None
+    waiting.stdin.close()
+    assert waiting.wait(20) == 0
+    assert not turns.exists()
 
 
 def test_a_part_that_runs_once(tmp_path: Path) -> None:
