@@ -5,7 +5,8 @@
 file that readers hold nor notices a file changed in place. The storage version is v1.0.0, which DuckDB 1.4 reads.
 
 Publishing happens up to twice a second, so everything that seldom changes (macros, views, prices, state copies) lies in
-a template file that is copied; per version only the file lists are written. No span is read.
+a template file that is copied; per version only the file lists are written. No span is read. The costly half of the
+template, views and prices, outlives its process as `prepared-<of what>-<checksum>.duckdb`: a restart finds it again.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
 import orjson
 import pyarrow as pa
+import xxhash
 
 from spanfold.analytics.price_rows import EXCHANGE, MODELS, PRICES, RATES
 from spanfold.analytics.prices import ModelKey, PriceBook
@@ -31,6 +35,7 @@ from spanfold.exporter.durable import sync_dirs, write_durably
 from spanfold.exporter.manifest import Manifest
 from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
 
+_VERSIONS = (version("spanfold"), duckdb.__version__, SCHEMA_VERSION)
 KEEP, KEEP_YOUNG, YOUNG_SECONDS = 5, 50, 900
 _T, _TEXT, _INT = pa.timestamp("us"), pa.string(), pa.int64()
 _MODEL = ("provider", "request_model", "response_model")
@@ -96,7 +101,7 @@ class Publisher:
             unfinished.unlink(missing_ok=True)
         self._known = Models.read(self._models_file)
         self._columns = Columns(data)
-        self._base = _Copied(self.directory / f"base-{os.getpid()}.tmp")
+        self._base: tuple[str, Path] = ("", self.directory)  # version of the book, file with it and the views
         self._template = _Copied(self.directory / f"template-{os.getpid()}.tmp")
         self._connection = duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
 
@@ -106,8 +111,7 @@ class Publisher:
 
     def close(self) -> None:
         self._connection.close()
-        for copied in (self._base, self._template):
-            copied.path.unlink(missing_ok=True)
+        self._template.path.unlink(missing_ok=True)
 
     def publish(
         self,
@@ -151,14 +155,31 @@ class Publisher:
     def _current_template(self, book: PriceBook, state_copies: Mapping[str, pa.Table]) -> Path:
         """Views and prices change with the book, state and matched models with people and traffic: two steps, so that
         a decision or a new model costs little."""
-        if self._base.is_stale(book):
-            with _attached(self._connection, self._base.path) as connection:
-                _create_static(connection, book)
+        if self._base[0] != book.version:
+            self._base = book.version, self._prepared(book)
         if self._template.is_stale(book, self._known.models, *(state_copies.get(name) for name in STATE)):
-            shutil.copyfile(self._base.path, self._template.path)
+            shutil.copyfile(self._base[1], self._template.path)
             with _attached(self._connection, self._template.path) as connection:
                 _fill_tables(connection, book, self._known.models, state_copies)
         return self._template.path
+
+    def _prepared(self, book: PriceBook) -> Path:
+        """The file with the views and this book: that of an earlier process if it is whole, else a new one."""
+        statements = definitions()
+        of = blake2b(repr((_VERSIONS, STATE, book.version, statements)).encode(), digest_size=8).hexdigest()
+        found = set(self.directory.glob("prepared-*.duckdb"))
+        fitting = next((path for path in found if path.name == f"prepared-{of}-{_checksum(path)}.duckdb"), None)
+        if fitting is None:
+            temporary = self.directory / f"base-{os.getpid()}.tmp"
+            temporary.unlink(missing_ok=True)
+            with _attached(self._connection, temporary) as connection:
+                _create_static(connection, book, statements)
+            temporary.chmod(0o600)
+            _sync(temporary)
+            fitting = temporary.rename(self.directory / f"prepared-{of}-{_checksum(temporary)}.duckdb")
+        for path in found - {fitting}:
+            path.unlink(missing_ok=True)
+        return fitting
 
     # ---- one version -------------------------------------------------------------------------------------------------
     def _next_name(self, version: int) -> str:
@@ -251,7 +272,7 @@ class _attached:
         self._connection.execute("DETACH snapshot")
 
 
-def _create_static(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> None:
+def _create_static(connection: duckdb.DuckDBPyConnection, book: PriceBook, statements: Iterable[str]) -> None:
     for schema in ("lake", "book", "meta"):
         connection.execute(f"CREATE SCHEMA {schema}")
     connection.execute(
@@ -269,7 +290,7 @@ def _create_static(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> No
         connection.execute(f"CREATE TABLE {name} ({columns})")
     _insert(connection, "book.prices", book.rows())
     _insert(connection, "book.exchange", book.exchange_rows())
-    for statement in definitions():
+    for statement in statements:
         connection.execute(statement)
 
 
@@ -323,6 +344,10 @@ def _stored_models(connection: duckdb.DuckDBPyConnection, stored: Columns, manif
 def _filled(model: ModelKey, fill: ModelKey) -> ModelKey:
     provider, request, response = (own if own is not None else other for own, other in zip(model, fill, strict=True))
     return provider, request, response
+
+
+def _checksum(path: Path) -> str:
+    return xxhash.xxh3_64_hexdigest(path.read_bytes())
 
 
 def _sync(path: Path) -> None:

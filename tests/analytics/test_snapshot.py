@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -14,10 +15,11 @@ import pytest
 from spanfold.analytics.errors import NoSnapshot
 from spanfold.analytics.prices import PriceBook
 from spanfold.analytics.queries import Reader
-from spanfold.analytics.snapshot import KEEP, STATE, Publisher
+from spanfold.analytics.snapshot import KEEP, STATE, Publisher, publish
 from spanfold.analytics.snapshots import Snapshots, published
 from spanfold.state.copies import COPIES
 from tests.analytics.lake import DAY, Lake, span, usage
+from tests.analytics.test_prices import Stated
 
 BOOK = PriceBook.load()
 
@@ -42,13 +44,14 @@ def test_a_snapshot_names_exactly_the_files_of_its_manifest(tmp_path: Path) -> N
 
 
 def test_snapshots_are_private_and_leave_nothing_behind(tmp_path: Path) -> None:
-    """Files are readable by their owner only, and closing removes the templates."""
+    """Files are readable by their owner only, and closing removes what only this process can use."""
     lake, publisher = Lake(tmp_path), Publisher(tmp_path)
     lake.add("spans", [span(1)])
     path = publisher.publish(lake.manifest(), BOOK, {})
     publisher.close()
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert sorted(p.name for p in (tmp_path / "snapshots").iterdir()) == ["models.json", "v1.duckdb"]
+    (prepared,) = (tmp_path / "snapshots").glob("prepared-*.duckdb")
+    assert [p.stat().st_mode & 0o777 for p in (path, prepared)] == [0o600, 0o600]
+    assert sorted(p.name for p in (tmp_path / "snapshots").iterdir()) == ["models.json", prepared.name, "v1.duckdb"]
 
 
 def test_old_versions_go_and_names_never_return(tmp_path: Path) -> None:
@@ -188,3 +191,28 @@ def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path: Path) -> No
     Publisher(tmp_path).close()
     assert not {*left} & {path.name for path in folder.iterdir()}
     assert (folder / ours).exists()
+
+
+def test_views_and_prices_are_built_once_for_all_processes(tmp_path: Path) -> None:
+    """The next process takes the file that the last one prepared, unless a byte of it is another or prices changed;
+    one is kept."""
+    lake = Lake(tmp_path)
+    lake.add("spans", [span(1)])
+    manifest = lake.manifest()
+
+    def prepared() -> list[Path]:
+        publish(tmp_path, manifest, BOOK, {}, models=[])
+        return list((tmp_path / "snapshots").glob("prepared-*"))
+
+    (first,) = prepared()
+    made = first.stat().st_mtime_ns, first.stat().st_ino
+    assert [(path.stat().st_mtime_ns, path.stat().st_ino) for path in prepared()] == [made]
+    with first.open("r+b") as file:
+        file.seek(9000)
+        file.write(b"\xff" * 8)
+    (second,) = prepared()
+    assert second.stat().st_ino != made[1]
+    dear = Stated(provider="openai", model_pattern="gpt-5", bucket="input", price=Decimal(9))
+    publish(tmp_path, manifest, PriceBook.load([dear]), {}, models=[])
+    (third,) = (tmp_path / "snapshots").glob("prepared-*")
+    assert third.name.split("-")[1] != second.name.split("-")[1]
