@@ -29,5 +29,12 @@ class QueryAbandoned(AnalyticsError):
     """The query was stopped because nobody waits for its answer any more."""
 
 
+class DatabaseFailed(AnalyticsError):
+    """DuckDB failed from within and was opened anew: ask again; if it stays, `spanfold scrub` finds damaged files."""
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
+
+
 class ContentWithheld(KeyMissing):
     """You may not read content here: ask who administers Spanfold for a role that may."""

@@ -100,6 +100,7 @@ class StoredSpans:
             if manifest is None:
                 raise
             self.manifest = manifest
+            self._connection = duckdb.connect(":memory:", config={"threads": 1})  # the other one may be given up
             return self._read(table, columns, traces)
 
     def _read(self, table: str, columns: list[str], traces: Traces) -> pl.DataFrame:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from spanfold.analytics import content, sandbox
@@ -54,7 +56,8 @@ class Reader:
 
     def all_tenants(self) -> frozenset[str]:
         """Every tenant of the newest snapshot."""
-        return tenants_of(self._snapshots.newest(self.tenants).cursor())
+        with self._snapshots.newest(self.tenants).reading() as cursor:
+            return tenants_of(cursor)
 
     @property
     def version(self) -> str:
@@ -132,9 +135,14 @@ class View:
         return Query(name, filters, **params)
 
     def _run(self, query: Query) -> pa.Table:
-        cursor = self._opened.cursor()
-        with ended_after(cursor, self._seconds, self._awaited):
+        with self._asking() as cursor:
             return cursor.sql(query.text, params=query.parameters or None).to_arrow_table()
+
+    @contextmanager
+    def _asking(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for one question. Raises QueryTooSlow, QueryAbandoned, DatabaseFailed."""
+        with self._opened.reading() as cursor, ended_after(cursor, self._seconds, self._awaited):
+            yield cursor
 
     def _may_open(self, wanted: bool) -> None:
         if wanted and not self._content:
@@ -142,12 +150,13 @@ class View:
 
     def call_records(self, where: str | None = None, *, content: bool = False) -> Iterator[Row]:
         self._may_open(content)
-        return call_records(self._opened, self._data, self._keyring, where, content=content)
+        return call_records(self._opened, self._data, self._keyring, where, content=content, awaited=self._awaited)
 
     def messages(self, spans: Sequence[tuple[dt.date, str, str, str]], *, words: bool) -> list[content.Context]:
         """What spans (date, tenant, trace_id, span_id) were given and gave, message by message."""
         self._may_open(words)
-        return content.contexts(self._opened.cursor(), self._keyring, spans, words=words)
+        with self._asking() as cursor:
+            return content.contexts(cursor, self._keyring, spans, words=words)
 
     def trace(self, trace_id: str, *, content: bool = False) -> Row | None:
         found = self.query("trace_row", trace_id=trace_id).to_pylist()
@@ -171,4 +180,5 @@ class View:
 
     def private(self, rows: Sequence[Row]) -> list[Row]:
         self._may_open(wanted=True)
-        return content.private(self._opened.cursor(), self._keyring, rows)
+        with self._asking() as cursor:
+            return content.private(cursor, self._keyring, rows)

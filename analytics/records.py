@@ -11,7 +11,9 @@ import duckdb
 from spanfold.analytics import content as unfold
 from spanfold.analytics import sandbox
 from spanfold.analytics.errors import QueryRefused
+from spanfold.analytics.failing import GAVE_UP, batches, failure_told
 from spanfold.analytics.snapshots import Opened
+from spanfold.analytics.time_limit import Awaited, ended_after
 from spanfold.exporter.keys import Keyring
 
 if TYPE_CHECKING:
@@ -24,21 +26,26 @@ INPUT, OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
 
 
 def call_records(
-    opened: Opened, data: Path, keyring: Keyring | None, where: str | None, *, content: bool
-) -> Iterator[Row]:
+    opened: Opened, data: Path, keyring: Keyring | None, where: str | None, *, content: bool,
+    awaited: Awaited | None = None,
+) -> Iterator[Row]:  # fmt: skip
     """Calls in order of time. `where`, a condition on the columns of `calls`, runs where no other file is in reach.
-    Raises QueryRefused for a condition that is none, KeyMissing when content cannot be opened."""
-    with duckdb.connect(":memory:") as connection:
+    Raises QueryRefused for a condition that is none, KeyMissing when content cannot be opened, QueryAbandoned soon
+    after they are no more `awaited`, DatabaseFailed."""
+    with failure_told(), duckdb.connect(":memory:") as connection, ended_after(connection, None, awaited):
         sandbox.confine(connection, opened.path, data)
         try:
             kept = connection.table("calls").filter(where or "true")  # parsed as one expression
-            batches = kept.order("start_time, trace_id, span_id").to_arrow_reader(BATCH)
+            found = kept.order("start_time, trace_id, span_id").to_arrow_reader(BATCH)
+        except (duckdb.InterruptException, *GAVE_UP):
+            raise
         except duckdb.Error as error:
             raise QueryRefused(str(error).replace(str(data.resolve()), "…")) from error
-        for batch in batches:
+        for batch in batches(found):
             rows: list[Row] = batch.to_pylist()
             if content:
-                add_content(opened.cursor(), keyring, rows)
+                with opened.reading() as cursor, ended_after(cursor, None, awaited):
+                    add_content(cursor, keyring, rows)
             yield from rows
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from spanfold.analytics import query_gate
 from spanfold.analytics.errors import QueryRefused, QueryTooSlow
+from spanfold.analytics.failing import failure_told
 from spanfold.analytics.time_limit import ended_after
 
 SECONDS = 60.0
@@ -22,7 +23,7 @@ def run(snapshot: Path, data: Path, text: str, *, limit: int | None = None, seco
         if limit is not None:
             text = f"SELECT * FROM (\n{text.strip().rstrip(';')}\n) LIMIT {int(limit)}"
         try:
-            with ended_after(connection, seconds):
+            with failure_told(), ended_after(connection, seconds):
                 return connection.sql(text).to_arrow_table()
         except QueryTooSlow as error:
             raise QueryRefused(f"the query ran longer than {seconds:g} s: narrow its range") from error

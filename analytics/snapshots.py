@@ -15,12 +15,15 @@ import shutil
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
 from spanfold.analytics import tenancy
-from spanfold.analytics.errors import NoSnapshot
+from spanfold.analytics.errors import DatabaseFailed, NoSnapshot
+from spanfold.analytics.failing import failure_told
 
 Tenants = frozenset[str] | None  # None = all
 
@@ -36,9 +39,20 @@ class Opened:
 
     def __init__(self, version: str, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
         self.version, self.path, self._connection = version, path, connection
+        self.failed = False  # an error from within DuckDB has closed it for everybody
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         return self._connection.cursor()
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for one use. Raises DatabaseFailed; who asks for the newest version then gets it opened anew."""
+        try:
+            with failure_told():
+                yield self._connection.cursor()
+        except DatabaseFailed:
+            self.failed = True
+            raise
 
 
 class Snapshots:
@@ -64,7 +78,7 @@ class Snapshots:
         name = self._newest()
         with self._lock:
             opened = self._opened.get(tenants)
-            if opened is None or opened.version != name.removesuffix(".duckdb"):
+            if opened is None or opened.failed or opened.version != name.removesuffix(".duckdb"):
                 opened = self._opened[tenants] = self._open(name) if tenants is None else self._cut(name, tenants)
             self._opened.move_to_end(tenants)
             while len(self._opened) > SCOPES:

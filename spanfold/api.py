@@ -7,20 +7,20 @@ policy once a request. A change must come as application/json, which no foreign 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
-from starlette.concurrency import run_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from spanfold import openapi
 from spanfold.access import Forbidden, NotSignedIn
-from spanfold.analytics.errors import NoSnapshot, QueryAbandoned, QueryTooSlow
+from spanfold.analytics.errors import DatabaseFailed, NoSnapshot, QueryAbandoned, QueryTooSlow
 from spanfold.analytics.errors import QueryRefused as AnalyticsRefused
 from spanfold.api_operations import House, NotThere, Seen, health, operations
 from spanfold.api_reviews import review_json
@@ -70,7 +70,7 @@ def _endpoint(operation: Operation, house: House) -> Callable[[Request], Any]:
         except tuple(_STATUS) as error:
             return _refused(error)
         if operation.media == "application/x-ndjson":
-            return StreamingResponse(result, media_type=operation.media)
+            return StreamingResponse(_streamed(request, seen, result), media_type=operation.media)
         return _json(result)
 
     return answer
@@ -79,16 +79,30 @@ def _endpoint(operation: Operation, house: House) -> Callable[[Request], Any]:
 async def _while_awaited(request: Request, seen: Seen, work: Callable[[], Any]) -> Any:
     """The result of `work`, in a thread; what it runs is ended when the caller goes away meanwhile."""
 
-    async def watch() -> None:
-        while not await request.is_disconnected():
-            await asyncio.sleep(_WATCH_SECONDS)
-        seen.cancellation.cancel()
-
-    watching = asyncio.create_task(watch())
+    watching = asyncio.create_task(_watch(request, seen))
     try:
         return await run_in_threadpool(work)
     finally:
         watching.cancel()
+
+
+async def _streamed(request: Request, seen: Seen, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The parts as they come. A part that takes long is ended, too, when the caller goes away meanwhile."""
+    watching = asyncio.create_task(_watch(request, seen))
+    try:
+        async for part in iterate_in_threadpool(parts):
+            yield part
+    except QueryAbandoned:
+        return
+    finally:
+        watching.cancel()
+        seen.cancellation.cancel()
+
+
+async def _watch(request: Request, seen: Seen) -> None:
+    while not await request.is_disconnected():
+        await asyncio.sleep(_WATCH_SECONDS)
+    seen.cancellation.cancel()
 
 
 def _json(result: Any) -> Response:
@@ -119,7 +133,7 @@ _STATUS: dict[type[Exception], int] = {
     BadRequest: 400, Invalid: 400, ValidationError: 400, QueryError: 400, AnalyticsRefused: 400, QueryTooSlow: 400,
     NotSignedIn: 401, Forbidden: 403, KeyMissing: 403, TooBusy: 429, NotThere: 404, NotFound: 404,
     RevisionConflict: 409, _TooLarge: 413, _WrongType: 415, NoSnapshot: 503, NoDataDirectory: 503,
-    QueryAbandoned: 503, SpanfoldError: 400,
+    QueryAbandoned: 503, DatabaseFailed: 503, SpanfoldError: 400,
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from spanfold import query_frames, query_sandbox
 from spanfold.analytics import query_gate
-from spanfold.analytics.errors import QueryRefused
+from spanfold.analytics.errors import DatabaseFailed, QueryRefused
+from spanfold.analytics.failing import GAVE_UP, batches
 
 PLACE = ("date", "tenant", "message_id", "content_id")  # what the caller needs to find a message's words
 BATCH_ROWS = 2048
@@ -64,6 +65,8 @@ def main() -> None:
         kinds = {QueryRefused: "refused", duckdb.InterruptException: "late"}
         kind = next((name for known, name in kinds.items() if isinstance(error, known)), "failed")
         message = str(error) if isinstance(error, QueryRefused | duckdb.Error) else type(error).__name__
+        if isinstance(error, GAVE_UP):
+            message = str(DatabaseFailed())
         if isinstance(error, duckdb.OutOfMemoryException):
             message = message.splitlines()[0]  # the rest is advice for who runs the database
         caller.say(b"E", json.dumps({"kind": kind, "message": _without_paths(message, question)}).encode())
@@ -91,7 +94,7 @@ def _stream(caller: _Caller, connection: duckdb.DuckDBPyConnection, question: di
     rows_left, bytes_left, truncated = question["rows"], question["result_bytes"], False
     reader = _reader(connection, question["text"], BATCH_ROWS)
     caller.say(b"S", query_frames.encode_schema(reader.schema))
-    for batch in reader:
+    for batch in batches(reader):
         truncated = batch.num_rows > rows_left or batch.nbytes > bytes_left
         if batch.nbytes > bytes_left:
             break

@@ -14,7 +14,7 @@ from spanfold import query_client
 from spanfold.analytics import query_gate
 from spanfold.analytics.content import message_words
 from spanfold.analytics.queries import Reader
-from spanfold.analytics.snapshots import Snapshots, Tenants
+from spanfold.analytics.snapshots import Opened, Snapshots, Tenants
 from spanfold.errors import SpanfoldError
 from spanfold.exporter.errors import KeyMissing
 from spanfold.exporter.keys import Keyring
@@ -83,7 +83,7 @@ def run_sql(
     opened = (snapshots or Snapshots(data)).newest(tenants)
     words_of = None
     if content:
-        words_of = _words_of(opened.cursor(), open_keyring(data), first_words)
+        words_of = _words_of(opened, open_keyring(data), first_words)
     closed = () if tenants is None else ("book",)  # it names the models of all tenants
     return query_client.Query(
         text, opened.path, [data / "lake"], limits=limits, words_of=words_of, closed=closed, started=started
@@ -92,10 +92,13 @@ def run_sql(
 
 def check_condition(data: Path, condition: str) -> None:
     """Raises QueryRefused unless this is one condition on the columns of `calls`."""
-    query_gate.check_condition(Snapshots(data).newest().cursor(), condition)
+    with Snapshots(data).newest().reading() as cursor:
+        query_gate.check_condition(cursor, condition)
 
 
-def _words_of(cursor: Any, keyring: Keyring | None, first_words: Callable[[], None]) -> Callable[[pa.Table], pa.Array]:
+def _words_of(
+    opened: Opened, keyring: Keyring | None, first_words: Callable[[], None]
+) -> Callable[[pa.Table], pa.Array]:
     told: list[bool] = []
 
     def words_of(places: pa.Table) -> pa.Array:
@@ -111,7 +114,8 @@ def _words_of(cursor: Any, keyring: Keyring | None, first_words: Callable[[], No
         found: dict[tuple[Any, str, bytes], str] = {}
         for (day, tenant), ids in homes.items():
             try:
-                words = message_words(cursor, keyring, (day, tenant), ids)
+                with opened.reading() as cursor:
+                    words = message_words(cursor, keyring, (day, tenant), ids)
             except KeyMissing:
                 continue  # NULL, as in the published view
             found |= {(day, tenant, message_id): said_in(body) for message_id, body in words.items()}

@@ -62,7 +62,8 @@ def difference(data: Path, state: StateStore, change: Change) -> list[Row]:
         opened = Snapshots(data).newest()
     except NoSnapshot:
         return []  # no call was recorded yet
-    return price_preview.difference(opened.cursor(), PriceBook.load(sources=before), after)
+    with opened.reading() as cursor:
+        return price_preview.difference(cursor, PriceBook.load(sources=before), after)
 
 
 def _changed(held: Sources, change: Change) -> Sources:
@@ -162,8 +163,8 @@ def alias_change(
 
 def suggestions(data: Path) -> list[Row]:
     """The inbox: models without a price by volume, with the nearest known model."""
-    cursor = Snapshots(data).newest().cursor()
-    rows: list[Row] = cursor.sql("FROM unpriced ORDER BY calls DESC, provider, model").to_arrow_table().to_pylist()
+    with Snapshots(data).newest().reading() as cursor:
+        rows: list[Row] = cursor.sql("FROM unpriced ORDER BY calls DESC, provider, model").to_arrow_table().to_pylist()
     return rows
 
 

@@ -120,3 +120,36 @@ def rollup(
         "canceled": 0, "known_input_tokens": known, "known_output_tokens": known, "cost": Decimal(cost),
         "priced_calls": priced, "unpriced_calls": calls - priced, "duration_ms": 1000.0 * calls,
     } | {f"latency_{bucket}": counts.get(bucket, 0) for bucket in range(LATENCY_BUCKETS)} | sums  # fmt: skip
+
+
+def break_within(path: Path) -> None:
+    """Damages a Parquet file so that DuckDB meets an error of its own code when it reads a row, and gives its instance
+    up: the compressed size of every column chunk becomes negative."""
+    raw = path.read_bytes()
+    footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    changed = raw[footer:-8]
+    with pq.ParquetFile(path) as file:
+        group = file.metadata.row_group(0)
+        for column in map(group.column, range(group.num_columns)):
+            before, size, after = (
+                _varint(2 * number) for number in
+                (column.total_uncompressed_size, column.total_compressed_size, column.data_page_offset)
+            )  # fmt: skip
+            negative = _varint(2 * column.total_compressed_size - 1)  # zigzag: odd numbers are negative
+            if len(negative) == len(size):
+                changed = changed.replace(_sizes(before, size, after), _sizes(before, negative, after))
+    assert changed != raw[footer:-8]
+    path.write_bytes(raw[:footer] + changed + raw[-8:])
+
+
+def _sizes(uncompressed: bytes, compressed: bytes, offset: bytes) -> bytes:
+    """Three neighbours in the compact Thrift of a column's metadata (fields 6, 7 and 9, all i64)."""
+    return b"\x16" + uncompressed + b"\x16" + compressed + b"\x26" + offset
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])

@@ -13,6 +13,7 @@ from spanfold.care import Care
 from spanfold.exporter.manifest import manifest_dir
 from spanfold.exporter.quarantine import pieces
 from spanfold.status import gather
+from tests.analytics.lake import break_within
 from tests.flow.sending import NOON, SECOND, Product, chat, product, traces
 
 pytestmark = pytest.mark.slow
@@ -92,16 +93,21 @@ def test_a_lost_file_of_spans_costs_its_day_only_and_heals_when_it_is_sent_again
         assert p.query("SELECT count(*), count(DISTINCT (trace_id, span_id)) FROM spans") == [(30, 30)]
 
 
-@pytest.mark.parametrize("when", ["running", "restarted"])
-def test_a_late_span_whose_trace_cannot_be_read_is_folded_all_the_same(tmp_path: Path, when: str) -> None:
-    """F12: a lookup that meets a damaged file sets that aside and goes on; no record is blamed for it."""
+@pytest.mark.parametrize(("when", "damage"), [
+    ("running", flip_footer), ("restarted", flip_footer), ("running", break_within),
+])  # fmt: skip
+def test_a_late_span_whose_trace_cannot_be_read_is_folded_all_the_same(
+    tmp_path: Path, when: str, damage: Callable[[Path], None]
+) -> None:
+    """F12: a lookup that meets a damaged file sets that aside and goes on, also where DuckDB gives its instance up; no
+    record is blamed for it."""
     with product(tmp_path) as p:
         two_days(p)
         if when == "running":
             p.restart()  # the traces are not in memory any more
-            flip_footer(file_of(p, "spans", 0))
+            damage(file_of(p, "spans", 0))
         else:
-            flip_footer(file_of(p, "spans", 0))
+            damage(file_of(p, "spans", 0))
             p.restart()
         p.send(traces([chat(1, 99, start=NOON), chat(2, 99, start=NOON + DAY)]))
         p.fold()
