@@ -116,6 +116,7 @@ def _text(name: str, rolled_up: bool, dimension: str, then_dimension: str, basis
     parts = {
         "facts": "\n" + views.read_sql("facts_rollup" if rolled_up and basis == "true" else "facts_calls"),
         "priced": _PRICED[basis],
+        "rated": f"({views.cost_sql('lake.calls', basis, with_rates=True)})",
         "filter_spans": _condition("filter_spans"),
         "filter_rollup": _condition("filter_rollup"),
         "filter_review": _condition("filter_review"),
@@ -124,7 +125,7 @@ def _text(name: str, rolled_up: bool, dimension: str, then_dimension: str, basis
         "usage_names": ", ".join(views.USAGE_COLUMNS),
         "latency_counts": _latency_counts(),
     }
-    return scoped(views.fill(views.read_sql(name), parts | views.shared_parts()))
+    return scoped(views.fill(views.read_sql(name), views.waste_parts() | parts | views.shared_parts()))
 
 
 def _condition(name: str) -> str:

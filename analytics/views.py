@@ -24,7 +24,7 @@ PUBLIC = (
     "conversations", "logs", "metrics", "suppressed", "prices", "exchange_rates", "call_costs", "unpriced",
     "redactions", "data_quality", "attributes_seen",
 )  # fmt: skip
-WASTE = ("lake_given", "lake_held", "view_message_costs", "view_cache_use", "view_repeats")  # read the public views
+WASTE = ("message_costs", "cache_use", "repeats")  # read the public views
 
 _OTHER_INPUTS = (
     "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "audio_input_tokens", "image_input_tokens",
@@ -38,23 +38,25 @@ def read_sql(name: str) -> str:
     return (resources.files("spanfold.analytics") / "sql" / f"{name}.sql").read_text()
 
 
+_INPUTS = ("uncached_input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input")
 BASES = ("true", "believed", "today")  # prices of the time as known now | as known then | of now
 
 
-def cost_sql(calls: str, basis: str = "true") -> str:
+def cost_sql(calls: str, basis: str = "true", *, with_rates: bool = False) -> str:
     """The pricing SELECT over a relation of calls (sql/cost.sql), by the rates of the published book."""
-    return priced_sql(calls, "book.rates_believed" if basis == "believed" else "book.rates", basis)
+    return priced_sql(calls, "book.rates_believed" if basis == "believed" else "book.rates", basis, with_rates)
 
 
 @cache
-def priced_sql(calls: str, rates: str, basis: str = "true") -> str:
+def priced_sql(calls: str, rates: str, basis: str = "true", with_rates: bool = False) -> str:
     """The same by any relation of rates."""
     priced_at = "c.start_time"
     if basis == "today":
         now = "(SELECT max(published_at) FROM meta.snapshot)"
         rates, priced_at = f"(FROM {rates} WHERE valid_from <= {now} AND valid_to > {now})", "r.valid_from"
     text = read_sql("cost").replace("{calls}", calls).replace("{rates}", rates).replace("{priced_at}", priced_at)
-    text = text.replace("{any_usage}", ", ".join(f"c.{name}" for name in USAGE_COLUMNS))
+    rated = "".join(f", r.{bucket} AS {bucket}_rate" for bucket in _INPUTS) if with_rates else ""
+    text = text.replace("{input_rates}", rated).replace("{any_usage}", ", ".join(f"c.{name}" for name in USAGE_COLUMNS))
     text = text.replace("{other_inputs}", _known_sum(_OTHER_INPUTS))
     return text.replace("{other_outputs}", _known_sum(_OTHER_OUTPUTS))
 
@@ -75,8 +77,23 @@ def definitions() -> tuple[str, ...]:
     """Every statement that creates a macro or view, in an order in which each finds those it reads."""
     parts = shared_parts()
     statements = read_sql(MACROS).split(";\n")
-    statements += [read_sql(name) for name in (*STEPS, *(f"view_{name}" for name in PUBLIC), *WASTE)]
+    statements += [read_sql(name) for name in (*STEPS, *(f"view_{name}" for name in (*PUBLIC, *WASTE)))]
     return tuple(fill(statement, parts) for statement in statements)
+
+
+def waste_parts() -> dict[str, str]:
+    """The waste views as relations, over the calls that a statement keeps (sql/kept_calls.sql) and near its days."""
+    bounds = {
+        "days": "date BETWEEN $first_date::DATE AND $last_date::DATE",
+        "days_before": "date BETWEEN $first_date::DATE - 1 AND $last_date::DATE",
+        "days_around": "date BETWEEN $first_date::DATE - 1 AND $last_date::DATE + 1",
+        "calls": "{kept_calls}",
+    }
+    found = {"kept_calls": read_sql("kept_calls")}
+    for name in WASTE:
+        _, _, select = read_sql(f"view_{name}").partition(f"CREATE VIEW {name} AS\n")
+        found[name] = f"({fill(select, bounds)})"
+    return found
 
 
 def lake_view(table: str, groups: Mapping[Lacking, Sequence[str]]) -> str:
@@ -90,18 +107,10 @@ _END_TIME = (
     f"(least(s.duration_ns, {_LONGEST_NS}) + coalesce(s.start_nanos, 0)) // 1000)"
 )
 
-_SAME_RATE = """r.rate_id = c.rate_id AND r.provider IS NOT DISTINCT FROM c.provider
-        AND r.request_model IS NOT DISTINCT FROM c.request_model
-        AND r.response_model IS NOT DISTINCT FROM c.response_model
-        AND c.start_time >= r.valid_from AND c.start_time < r.valid_to
-        AND coalesce(c.input_tokens, 0) > r.above_tokens AND coalesce(c.input_tokens, 0) <= r.up_to_tokens
-        AND epoch_us(c.start_time) % 86400000000 >= r.day_from_us
-        AND epoch_us(c.start_time) % 86400000000 < r.day_to_us"""
-
 
 def fill(statement: str, parts: Mapping[str, str]) -> str:
     """Replaces `{name}`s, parts inside parts too."""
-    for _ in range(3):
+    for _ in range(4):
         for name, text in parts.items():
             statement = statement.replace("{" + name + "}", text)
     return statement
@@ -120,7 +129,10 @@ def shared_parts() -> dict[str, str]:
         "priced_today": cost_sql("lake.calls", "today"),
         "priced_three_ways": _three_ways(),
         "cost_sum": "CASE WHEN $currency = 'USD' THEN sum(cost_exact)::DOUBLE ELSE sum(cost_exact::DOUBLE / e.usd) END",
-        "same_rate": _SAME_RATE,
+        "calls": cost_sql("lake.calls", with_rates=True),
+        "days": "true",
+        "days_before": "true",
+        "days_around": "true",
         "other_inputs": _known_sum(_OTHER_INPUTS),
         "other_outputs": _known_sum(_OTHER_OUTPUTS),
         "usage_columns": ", ".join(f"c.{name}" for name in USAGE_COLUMNS),

@@ -2,6 +2,7 @@
 -- `calls` is a relation with the columns of `lake.calls` (a view name, or a temporary table of fresh calls); the result
 -- is that relation plus cost, currency, price_confidence and price_key. `rates` (book.rates) holds one row per (model names
 -- as sent, tier, context range, period, time of day), so that at most one row fits a call. Rates are USD per token.
+-- `input_rates` are, where they are asked for, the rates of the input's buckets, each as <bucket>_rate.
 -- `priced_at` is the moment whose prices count: the start of the call, unless it is re-costed at other prices.
 -- Cost is NULL only where no price is known or no usage at all was reported: an unknown bucket adds nothing, a total
 -- whose split is unknown is billed at the base rate. A call that reported no usage has no confidence either, unless the
@@ -22,7 +23,7 @@ SELECT c.*,
     CASE WHEN r.price_key IS NOT NULL THEN 'USD' END AS currency,
     CASE WHEN coalesce({any_usage}) IS NOT NULL OR r.price_key IS NULL THEN coalesce(r.confidence, 'unpriced')
     END AS price_confidence,
-    r.price_key, r.rate_id
+    r.price_key, r.rate_id{input_rates}
 FROM {calls} AS c
 LEFT JOIN {rates} AS r
     ON r.provider IS NOT DISTINCT FROM c.provider

@@ -1,10 +1,8 @@
 -- Why the provider's cache did not give what it could have: calls, tokens and money by cause. Calls that it served have none.
-WITH kept AS (SELECT * FROM lake.priced AS c WHERE {filter_spans} AND {filter_review})
 SELECT coalesce(u.cause, 'served') AS cause, count(*) AS calls, sum(u.expected_tokens)::BIGINT AS expected_tokens,
     sum(u.cache_read_tokens)::BIGINT AS cache_read_tokens, sum(u.missed_tokens)::BIGINT AS missed_tokens,
     sum(u.missed_cost) AS missed_cost, count(*) FILTER (u.missed_cost IS NULL) AS calls_without_cost,
     arg_max(u.trace_id, u.missed_cost) AS example_trace_id, arg_max(u.span_id, u.missed_cost) AS example_span_id
-FROM cache_use AS u SEMI JOIN kept USING (date, tenant, trace_id, span_id)
-WHERE u.date BETWEEN $first_date::DATE AND $last_date::DATE
+FROM {cache_use} AS u
 GROUP BY ALL
 ORDER BY missed_cost DESC NULLS LAST, calls DESC, cause

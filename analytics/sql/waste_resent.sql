@@ -1,6 +1,5 @@
 -- What resending cost, by $resent_by: `tool` (what a tool was asked and answered; else the role), `prompt`, `thread`, `message`
 -- or `role`. `sends` = how often messages of this key were sent again; `first_cost` = what sending them first had cost.
-WITH kept AS (SELECT * FROM lake.priced AS c WHERE {filter_spans} AND {filter_review})
 SELECT CASE $resent_by::VARCHAR WHEN 'tool' THEN coalesce(m.tool_name, CASE m.role WHEN 'tools' THEN 'tool definitions'
             WHEN 'system' THEN 'system text' ELSE m.role END)
         WHEN 'prompt' THEN coalesce(m.prompt_name, m.prompt_fingerprint)
@@ -11,8 +10,7 @@ SELECT CASE $resent_by::VARCHAR WHEN 'tool' THEN coalesce(m.tool_name, CASE m.ro
     count(*) FILTER (m.resent AND m.cost IS NULL) AS sends_without_cost,
     arg_max(m.trace_id, m.cost) FILTER (m.resent) AS example_trace_id,
     arg_max(m.span_id, m.cost) FILTER (m.resent) AS example_span_id
-FROM message_costs AS m SEMI JOIN kept USING (date, tenant, trace_id, span_id)
-WHERE m.date BETWEEN $first_date::DATE AND $last_date::DATE
+FROM {message_costs} AS m
 GROUP BY key
 HAVING sends > 0
 ORDER BY cost DESC NULLS LAST, sends DESC, key

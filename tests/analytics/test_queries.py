@@ -37,6 +37,7 @@ PARTS = {
     "recent_turns",
     "whatif",
     "whatif_calls",
+    "kept_calls",
 }  # bound inside other text or over tables of their caller: not queries by themselves
 NAMES = sorted(
     name
