@@ -41,3 +41,7 @@ class BlockDamaged(ExporterError):
 
 class RuleInvalid(ExporterError):
     """A redaction rule cannot be used."""
+
+
+class ArchiveAway(ExporterError):
+    """The archive folder is not the one that was written to before."""

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spanfold.collector.dead_letters import DeadLetters
@@ -21,7 +22,7 @@ from spanfold.collector.journal_erasure import Holds, empty_records
 from spanfold.collector.lock import is_held
 from spanfold.collector.segments import Position, durable_end
 from spanfold.errors import SpanfoldError
-from spanfold.exporter.archive_erasure import ArchiveErased, erase_archive
+from spanfold.exporter.archive_erasure import erase_archives
 from spanfold.exporter.durable import write_durably
 from spanfold.exporter.erasure import Erased, check, erase, find
 from spanfold.exporter.erasure_subject import Found, Subject
@@ -189,7 +190,10 @@ class Eraser:
                 _concerns(found, erased), tenant=request.tenant, dry_run=request.dry_run
             )
             lines = state.audit.naming({request.id})
-        archived = self._erase_archive(found, dry_run=request.dry_run)
+            folders: dict[Path, str | None] = {Path(path): mark for path, mark in state.archives.all().items()}
+        if self._archive is not None:
+            folders.setdefault(self._archive.resolve(), None)
+        archived = erase_archives(folders, found, dry_run=request.dry_run)
         dropped = self._doubtful() if request.drop_quarantine else []
         if not request.dry_run:
             for path in dropped:
@@ -197,7 +201,7 @@ class Eraser:
         return {
             "journal_records_emptied": emptied, "dead_letters_dropped": letters, "comments_erased": comments,
             "audit_lines_kept": lines, "archive_rows_removed": archived.rows, "archive_files": archived.files,
-            "archive_left": archived.left, "quarantine_dropped": dropped,
+            "archive_folders": archived.folders, "archive_left": archived.left, "quarantine_dropped": dropped,
         }  # fmt: skip
 
     def _drop_letters(self, holds: Holds, *, dry_run: bool) -> list[str]:
@@ -237,9 +241,6 @@ class Eraser:
                 path.unlink(missing_ok=True)
                 count += 1
         return count
-
-    def _erase_archive(self, found: Found, *, dry_run: bool) -> ArchiveErased:
-        return erase_archive(self._archive, found, dry_run=dry_run) if self._archive is not None else ArchiveErased()
 
     def _doubtful(self) -> list[str]:
         """Damaged pieces set aside that may hold words: whose they are nobody can say."""

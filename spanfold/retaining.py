@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from spanfold.exporter.archive_erasure import marked
 from spanfold.exporter.durable import sync_dirs, write_durably
 from spanfold.exporter.erasure import Erased, repack_without
-from spanfold.exporter.errors import ExporterError, FileDamaged
+from spanfold.exporter.errors import ArchiveAway, ExporterError, FileDamaged
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.lake import read_rows
 from spanfold.exporter.retention import DayExpiry, believed_today, expired, expiry_of, is_too_much
 from spanfold.exporter.retention_tiers import Tier, read_tiers
 from spanfold.settings import Settings
+from spanfold.state.store import StateStore
 
 if TYPE_CHECKING:
     from spanfold.folding import Folding
@@ -102,6 +104,8 @@ class Retention:
             self._thin(day, expiry, today)
         except FileDamaged as error:
             self._folding.quarantine([error.path])
+        except ArchiveAway as error:  # tried again at the next look
+            return f"the words of {day} cannot go: {error}"
         except (ExporterError, OSError) as error:
             self._failed.add(day)
             return f"the words of {day} cannot go: {error}"
@@ -154,8 +158,11 @@ class Retention:
             f"(tenant = {_quoted(tenant)} AND project IS NOT DISTINCT FROM {_quoted(project)})"
             for tenant, project in sorted(expiry.words, key=repr)
         )
+        folder = folder.resolve()
+        with StateStore.open(self._settings.data) as state:  # before anything lies there
+            state.archives.note(str(folder), marked(folder, state.archives.all().get(str(folder))))
         directory = folder / f"date={day.isoformat()}"
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.mkdir(exist_ok=True, mode=0o700)
         target = directory / f"calls-{self._folding.lake.manifest.version:08d}.parquet"
         temporary = target.with_suffix(".tmp")
         reader = open_reader(self._settings.data)

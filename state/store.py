@@ -10,6 +10,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
+from spanfold.state.archives import Archives
 from spanfold.state.audit import Audit
 from spanfold.state.comments import Sealer
 from spanfold.state.copies import CopiesVersion, copies_version, read_copies
@@ -53,6 +54,7 @@ class StateStore:
         self.keys = Keys(self._database)
         self.users = Users(self._database)
         self.tokens = Tokens(self._database)
+        self.archives = Archives(self._database)
         self.audit = Audit(self._database)
         self._copied: tuple[CopiesVersion, dict[str, pa.Table]] | None = None
 

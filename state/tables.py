@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD = "0004"  # the newest migration; a test compares it with state/migrations/versions
+HEAD = "0005"  # the newest migration; a test compares it with state/migrations/versions
 
 STATES = ("unreviewed", "approved", "flagged", "rejected")
 KINDS = ("span", "trace", "message")
@@ -287,6 +287,14 @@ tokens = Table(
     Column("closed", Boolean, nullable=False, server_default=sa.false()),  # it was seen past its time
     UniqueConstraint("hash", name="hash"),
     Index(None, "user_name"),
+)
+
+archive_folders = Table(
+    "archive_folders",
+    metadata,
+    Column("path", Text, primary_key=True),  # absolute
+    Column("mark", String(32), nullable=False),  # what the file `.spanfold-archive` in it says
+    Column("first_used", UtcTime, nullable=False),
 )
 
 

@@ -349,12 +349,50 @@ def test_the_archive_forgets_a_user(filled: Product, tmp_path: Path) -> None:
     damaged.unlink()
     assert found_in(everywhere().tree(archive)) & ALICES == set()
     assert {"bobsaid", "nobodysaid"} <= found_in(everywhere().tree(archive))
-    names = ("archive_rows_removed", "archive_files", "archive_left")
+    names = ("archive_rows_removed", "archive_folders", "archive_files", "archive_left")
     assert [said[name] for name in names] == [receipt[name] for name in names]
     assert len(receipt["archive_files"]) == 3
     assert list(receipt["archive_left"]) == [str(damaged)]
     assert [path.name for path in gone.iterdir() if path.suffix == ".tmp"] == []
     assert {path.stat().st_mode & 0o777 for path in archive.rglob("*.parquet") if path.parent != gone} == {0o600}
+
+
+@pytest.mark.slow
+def test_every_archive_that_was_ever_written_is_searched(filled: Product, tmp_path: Path) -> None:
+    """Folders that `archive` named earlier lose the subject's calls too; one that is gone, or an empty mount point in
+    its place, is named as not searched, and so is a day that is a link. A later erasure reaches what is back."""
+    filled.send(traces([chat(50, 1, start=NOON + 300 * DAY)]))  # so that the others are old
+    filled.fold()
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    for archive, days in ((first, 90), (second, 60)):
+        settings = dataclasses.replace(filled.settings, archive=archive, content_days=days)
+        Retention(filled.folding, settings).work(confirmed=True)
+        if archive is first:
+            filled.send(traces(of_alice(day=225)))
+            filled.fold()
+    assert all("alicesaid" in found_in(everywhere().tree(archive)) for archive in (first, second))
+    (second / "date=2020-01-01").symlink_to(first)
+    first.rename(tmp_path / "away")
+
+    def erased(**settings: object) -> dict[str, Any]:
+        changed = dataclasses.replace(filled.settings, **settings)  # type: ignore[arg-type]
+        return Eraser(filled.folding, changed).erase(Request("user", ALICE, "default", "admin", False))
+
+    gone = "what was archived there is not there now: mount it, and erase again"
+    link = {str(second / "date=2020-01-01"): "it is a link, which is not followed"}
+    receipt = erased(archive=third)
+    assert receipt["archive_folders"] == [str(second)]
+    assert receipt["archive_left"] == {str(first): gone} | link
+    assert "alicesaid" not in found_in(everywhere().tree(second))
+    assert "alicesaid" in found_in(everywhere().tree(tmp_path / "away"))
+    first.mkdir()
+    assert erased()["archive_left"] == {str(first): gone} | link
+    first.rmdir()
+    (tmp_path / "away").rename(first)
+    receipt = erased()
+    assert (receipt["archive_folders"], receipt["archive_left"]) == ([str(first), str(second)], link)
+    assert {Path(path).parent.parent for path in receipt["archive_files"]} == {first}
+    assert found_in(everywhere().tree(first)) & ALICES == set()
 
 
 def test_what_lies_in_quarantine_is_named_or_dropped(tmp_path: Path) -> None:

@@ -81,6 +81,37 @@ def test_words_go_and_measures_stay(kept: Product, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_words_wait_for_the_archive_that_is_away(kept: Product, tmp_path: Path) -> None:
+    """Where the folder that was archived to is gone, or an empty mount point stands in its place, no words go and the
+    status says why; they go when it is back, and into a new folder at once."""
+    archive, away = tmp_path / "archive", tmp_path / "away"
+    keep = retention(kept, retention_rules="*/short=30, */long=39", archive=archive)
+    keep.look()
+    assert len(list(archive.rglob("*.parquet"))) == 1
+    kept.send(a_call(9, 41, "short", "old"))
+    kept.fold()
+    for empty in (False, True):
+        archive.rename(away)
+        if empty:
+            archive.mkdir()
+        version = kept.folding.lake.manifest.version
+        keep.look()
+        assert kept.folding.lake.manifest.version == version
+        assert f"{archive} is not the folder that was archived to before" in (kept.folding.retention_held or "")
+        if empty:
+            archive.rmdir()
+        away.rename(archive)
+    keep.look()
+    assert kept.folding.retention_held is None
+    assert len(list(archive.rglob("*.parquet"))) == 2
+    archive.rename(away)
+    kept.send(a_call(10, 42, "short", "old"))
+    kept.fold()
+    retention(kept, retention_rules="*/short=30, */long=39", archive=tmp_path / "other").look()
+    assert len(list((tmp_path / "other").rglob("*.parquet"))) == 1
+
+
+@pytest.mark.slow
 def test_late_spans_of_a_thinned_day_unfold(kept: Product) -> None:
     """The same words sent again for a day whose words went are stored again, whole; and go again."""
     keep = retention(kept, content_days=30)
