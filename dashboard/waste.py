@@ -9,6 +9,7 @@ import streamlit as st
 
 from spanfold.dashboard import answers, filter_bar, formatting, grids, shell, states
 from spanfold.dashboard.components.parts import component
+from spanfold.dashboard.money import Money, say
 
 Row = dict[str, Any]
 MOST = 50
@@ -27,44 +28,43 @@ CAUSES = {
     "not kept": "Nothing changed: the provider did not keep it or sent the call elsewhere",
     "served": "Read from the cache as expected, or too short for one",
 }
-BASIS = "In USD, at the prices that were true when each call was made; the choices under Spend do not count here."
 KINDS = {"loop": "Same tool, same arguments", "retry": "Failed and sent again", "repeat": "Sent again after success"}
 
 
-def sql_button(chosen: filter_bar.Selection) -> None:
-    grids.sql_button("waste_totals", key="waste", filters=chosen.filters)
+def sql_button(chosen: filter_bar.Selection, money: Money) -> None:
+    grids.sql_button("waste_totals", key="waste", filters=chosen.filters, **money.asked)
 
 
-def page(chosen: filter_bar.Selection) -> None:
-    totals = answers.row("waste_totals", chosen.filters) or {}
+def page(chosen: filter_bar.Selection, money: Money) -> None:
+    say(chosen, money)
+    totals = answers.row("waste_totals", chosen.filters, **money.asked) or {}
     if totals.get("cost") is None and not totals.get("retries"):
         states.nothing_here(chosen, "calls with a price")
         return
-    st.caption(BASIS)
-    _tiles(totals)
-    _cache(chosen)
-    _resent(chosen)
-    _repeats(chosen)
+    _tiles(totals, money)
+    _cache(chosen, money)
+    _resent(chosen, money)
+    _repeats(chosen, money)
 
 
-def _tiles(totals: Row) -> None:
+def _tiles(totals: Row, money: Money) -> None:
     def share(name: str) -> str:
         part, whole = totals[name], totals["cost"]
-        return f"{formatting.percent(part / whole)} of {formatting.money(whole)}" if part and whole else ""
+        return f"{formatting.percent(part / whole)} of {money.said(whole)}" if part and whole else ""
 
     def missing(number: int, words: str) -> str:
         return f"{formatting.plural(number, 'call')} {words}" if number else ""
 
     loops, retries = totals["loops"], totals["retries"]
     tiles = [
-        _tile("Resending", formatting.money(totals["resent_cost"]), share("resent_cost")),
+        _tile("Resending", money.said(totals["resent_cost"]), share("resent_cost")),
         _tile(
-            "Missed in the cache", formatting.money(totals["missed_cost"]),
+            "Missed in the cache", money.said(totals["missed_cost"]),
             share("missed_cost") or missing(totals["not_reported"], "did not report cache reads"),
         ),
-        _tile("Loops", formatting.money(totals["loop_cost"]), formatting.plural(loops, "call")),
+        _tile("Loops", money.said(totals["loop_cost"]), formatting.plural(loops, "call")),
         _tile(
-            "Retries and repeats", formatting.money(totals["retry_cost"]),
+            "Retries and repeats", money.said(totals["retry_cost"]),
             missing(totals["repeats_without_cost"], "without a known cost") or formatting.plural(retries, "call"),
         ),
     ]  # fmt: skip
@@ -75,15 +75,18 @@ def _tile(label: str, value: str, delta: str) -> Row:
     return {"label": label, "value": value, "delta": delta, "tone": ""}
 
 
-def _cache(chosen: filter_bar.Selection) -> None:
-    grids.section("Expected from the cache, by cause", "waste_cache", key="waste-cache", filters=chosen.filters)
-    rows = answers.rows("waste_cache", chosen.filters)
+def _cache(chosen: filter_bar.Selection, money: Money) -> None:
+    asked: dict[str, Any] = {"filters": chosen.filters} | money.asked
+    grids.section("Expected from the cache, by cause", "waste_cache", key="waste-cache", **asked)
+    rows = answers.rows("waste_cache", **asked)
     if not rows:
         st.text("No call of this range continues another one.")
         return
     columns = (
         grids.Column("Cause", lambda r: grids.cell(str(r["cause"]).capitalize(), sub=CAUSES[r["cause"]])),
-        grids.Column("Missed", _money("missed_cost"), align="right", help="What reading it from the cache had saved"),
+        grids.Column(
+            "Missed", _money("missed_cost", money), align="right", help="What reading it from the cache had saved"
+        ),
         grids.Column("Calls", _count("calls"), align="right"),
         grids.Column("Tokens expected", _tokens("expected_tokens"), align="right"),
         grids.Column("Read", _tokens("cache_read_tokens"), align="right"),
@@ -91,18 +94,20 @@ def _cache(chosen: filter_bar.Selection) -> None:
         grids.Column("Dearest", _example),
     )
     _draw("waste-causes", columns, rows, lambda r: str(r["cause"]))
-    dearest = answers.rows("waste_misses", chosen.filters, limit=MOST)
+    asked["limit"] = MOST
+    dearest = answers.rows("waste_misses", **asked)
     if dearest:
-        grids.section("Dearest misses", "waste_misses", key="waste-misses", filters=chosen.filters, limit=MOST)
-        _draw("waste-dearest", MISSES, dearest, lambda r: f"{r['trace_id']}/{r['span_id']}")
+        grids.section("Dearest misses", "waste_misses", key="waste-misses", **asked)
+        missed = grids.Column("Missed", _money("missed_cost", money), align="right")
+        _draw("waste-dearest", (*MISSES, missed), dearest, lambda r: f"{r['trace_id']}/{r['span_id']}")
 
 
-def _resent(chosen: filter_bar.Selection) -> None:
+def _resent(chosen: filter_bar.Selection, money: Money) -> None:
     by = BY[
         st.segmented_control("Resent by", list(BY), default="Tool", key="resent-by", required=True,
                              label_visibility="collapsed")
     ]  # fmt: skip
-    asked: dict[str, Any] = {"filters": chosen.filters, "resent_by": by, "limit": MOST}
+    asked: dict[str, Any] = {"filters": chosen.filters, "resent_by": by, "limit": MOST} | money.asked
     grids.section(f"Sent again, by {by}", "waste_resent", key="waste-resent", **asked)
     rows = answers.rows("waste_resent", **asked)
     if not rows:
@@ -110,8 +115,8 @@ def _resent(chosen: filter_bar.Selection) -> None:
         return
     columns = (
         grids.Column(by.capitalize(), lambda r: grids.cell(r["key"] or "(not stated)", sub=r["roles"])),
-        grids.Column("Sent again", _money("cost"), align="right", help="What sending them again cost"),
-        grids.Column("First time", _money("first_cost"), align="right"),
+        grids.Column("Sent again", _money("cost", money), align="right", help="What sending them again cost"),
+        grids.Column("First time", _money("first_cost", money), align="right"),
         grids.Column("Times", _count("sends"), align="right"),
         grids.Column("Messages", _count("messages"), align="right"),
         grids.Column("Tokens", _tokens("tokens"), align="right"),
@@ -120,9 +125,10 @@ def _resent(chosen: filter_bar.Selection) -> None:
     _draw("waste-resent-rows", columns, rows, lambda r: str(r["key"]))
 
 
-def _repeats(chosen: filter_bar.Selection) -> None:
-    grids.section("Loops and retries", "waste_repeats", key="waste-repeats", filters=chosen.filters, limit=MOST)
-    rows = answers.rows("waste_repeats", chosen.filters, limit=MOST)
+def _repeats(chosen: filter_bar.Selection, money: Money) -> None:
+    asked: dict[str, Any] = {"filters": chosen.filters, "limit": MOST} | money.asked
+    grids.section("Loops and retries", "waste_repeats", key="waste-repeats", **asked)
+    rows = answers.rows("waste_repeats", **asked)
     if not rows:
         st.text("No call of this range asked the same again.")
         return
@@ -130,7 +136,7 @@ def _repeats(chosen: filter_bar.Selection) -> None:
         grids.Column("What", lambda r: grids.cell(str(r["kind"]).capitalize(), sub=KINDS[r["kind"]])),
         grids.Column("Tool", lambda r: r["tool_name"]),
         grids.Column("Model", lambda r: grids.filter_cell("model", r["model"])),
-        grids.Column("Cost", _money("cost"), align="right"),
+        grids.Column("Cost", _money("cost", money), align="right"),
         grids.Column("Calls", _count("calls"), align="right"),
         grids.Column("Most times", _count("most_times"), align="right"),
         grids.Column("Tokens in", _tokens("input_tokens"), align="right"),
@@ -146,8 +152,8 @@ def _draw(key: str, columns: tuple[grids.Column, ...], rows: list[Row], row_id: 
         shell.go("trace_detail", trace=trace_id, span=span_id)
 
 
-def _money(name: str) -> Callable[[Row], Row]:
-    return lambda row: grids.cell(formatting.money(row[name]), v=row[name])
+def _money(name: str, money: Money) -> Callable[[Row], Row]:
+    return lambda row: grids.cell(money.said(row[name]), v=row[name])
 
 
 def _count(name: str) -> Callable[[Row], Row]:
@@ -186,5 +192,4 @@ MISSES = (
     grids.Column("Parts at", _parts_at),
     grids.Column("Before", lambda r: _open(r["continues_trace_id"], r["continues_span_id"], "open")),
     grids.Column("Missed tokens", _tokens("missed_tokens"), align="right"),
-    grids.Column("Missed", _money("missed_cost"), align="right"),
 )

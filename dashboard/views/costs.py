@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
 from spanfold.dashboard import answers, charts, filter_bar, formatting, grids, states, waste
+from spanfold.dashboard.money import Money, choose, say
 
 Row = dict[str, Any]
 BY = {
@@ -30,30 +30,6 @@ FACETS = {
 }
 SHOWN = {"spend": "Spend", "waste": "Waste"}
 MOST = 200
-BASES = {  # which price counts, in words
-    "Prices then": "true",
-    "Believed then": "believed",
-    "Prices today": "today",
-}
-TOLD = {
-    "believed": "Priced as it was believed when each call was made.",
-    "today": "Priced as if each call were made today.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """Whose prices, and in which money: parameters of the cost queries."""
-
-    basis: str
-    currency: str
-
-    @property
-    def asked(self) -> dict[str, str]:
-        return {"basis": self.basis, "currency": self.currency}
-
-    def said(self, value: float | None) -> str:
-        return formatting.money(value, self.currency)
 
 
 def page() -> None:
@@ -66,9 +42,10 @@ def page() -> None:
         )  # fmt: skip
         st.space("stretch")
         if shown == "waste":
-            waste.sql_button(chosen)
+            money = choose()
+            waste.sql_button(chosen, money)
     if shown == "waste":
-        waste.page(chosen)
+        waste.page(chosen, money)
     else:
         _spend(chosen)
 
@@ -80,8 +57,8 @@ def _spend(chosen: filter_bar.Selection) -> None:
                 "By", list(BY), default="Model", key="cost-by", required=True, label_visibility="collapsed"
             )
         ]
-        money = _money()
-    _say(chosen, money)
+        money = choose()
+    say(chosen, money)
     rows = answers.rows("cost_table", chosen.filters, by=by, limit=MOST, **money.asked)
     if not rows:
         states.nothing_here(chosen, "calls")
@@ -93,33 +70,6 @@ def _spend(chosen: filter_bar.Selection) -> None:
         _unpriced(chosen)
     with right:
         _prices(rows if by == "model" else answers.rows("cost_table", chosen.filters, by="model", limit=MOST))
-
-
-def _money() -> Money:
-    """The two choices: whose prices, and in which money where a rate of another one is known."""
-    named = st.selectbox(
-        "Prices", list(BASES), key="basis", bind="query-params", width=150, label_visibility="collapsed"
-    )
-    basis = BASES[named]
-    known = ["USD", *(row["currency"] for row in answers.rows("currencies"))]
-    if len(known) == 1:
-        return Money(basis, "USD")
-    currency = st.selectbox(
-        "Currency", known, key="currency", bind="query-params", width=100, label_visibility="collapsed"
-    )
-    return Money(basis, currency)
-
-
-def _say(chosen: filter_bar.Selection, money: Money) -> None:
-    """What stands behind figures that are not the usual ones: the basis, and the exchange rates with their days."""
-    told = [TOLD[money.basis]] if money.basis in TOLD else []
-    rates = answers.rows("exchange_used", chosen.filters, currency=money.currency)
-    ends = [rates[0], rates[-1]] if len(rates) > 2 else rates  # daily rates would fill the screen
-    told += [f"1 {money.currency} = {rate['usd']:g} USD from {rate['day']} on." for rate in ends]
-    if len(rates) > 2:
-        told.append(f"{len(rates):,} rates count in this range.")
-    if told:
-        st.caption(" ".join(told))
 
 
 def _chart(chosen: filter_bar.Selection, by: str, money: Money) -> None:

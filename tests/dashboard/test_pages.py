@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 
 from spanfold.analytics import queries
 from spanfold.analytics.queries import Reader
-from spanfold.dashboard import backend, grids, states, transcripts, waste
+from spanfold.dashboard import backend, grids, states, transcripts
 from spanfold.dashboard.backend import Backend
 from spanfold.state.price_overrides import PriceOverride
 from spanfold.state.price_sources import ExchangeRate
@@ -309,10 +309,21 @@ def test_price_rows_in_use(house: Backend) -> None:
     assert rates["gpt-4o-mini"] == ["$0.15", "$0.075", "$0.6"]
 
 
-def test_waste_says_at_whose_prices(house: Backend) -> None:
-    """The choice of prices and currency does not reach the waste figures, and the screen says so."""
-    app = open_page("costs", range="6h", show="Waste", basis="Prices today")
-    assert waste.BASIS in [caption.value for caption in app.caption]
+def test_waste_by_other_prices_and_in_other_money(own_house: Backend) -> None:
+    """The choice of prices and currency stands on the waste part too, and its total is that of the spend part."""
+    state = own_house.state
+    state.price_sources.add_rates(
+        [ExchangeRate(currency="EUR", day=dt.date(2025, 1, 1), usd=Decimal(2), source="test")], who="test"
+    )
+    story.publish_reviews(own_house.data)
+    chosen = {"range": "6h", "basis": "Prices today", "currency": "EUR"}
+    total = next(grid["foot"] for grid in parts(open_page("costs", **chosen), "grid") if "Total" in grid["foot"])
+    app = open_page("costs", show="Waste", **chosen)
+    said = [caption.value for caption in app.caption]
+    assert "Priced as if each call were made today. 1 EUR = 2 USD from 2025-01-01 on." in said
+    tiles = {tile["label"]: tile for tile in parts(app, "tiles")[0]["tiles"]}
+    assert tiles["Resending"]["value"].endswith(" EUR")
+    assert tiles["Resending"]["delta"].split("of ")[1] == total.split("Total ")[1].split(", and")[0]
 
 
 def test_quality_names_orphans_and_unpriced(house: Backend) -> None:

@@ -10,17 +10,24 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from spanfold.analytics.queries import Reader
 from spanfold.cli import cli
+from spanfold.state.price_overrides import PriceOverride
+from spanfold.state.price_sources import ExchangeRate
+from spanfold.state.store import StateStore
 from tests.flow.sending import SECOND, Product, product, span, traces
 
 START = int(dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC).timestamp()) * SECOND
 M = 1e-6
+YEAR = 365 * 86_400  # seconds
 Message = dict[str, Any]
 
 
@@ -255,6 +262,53 @@ def test_loops_and_retries_in_money(house: Product) -> None:
         (f"{202:x}", 2, "retry", None, 2, 3, pytest.approx(0, abs=1e-12)),
         (f"{202:x}", 3, "repeat", None, 3, 4, pytest.approx(0.005, abs=1e-12)),
     ]
+
+
+# ---- by which prices, and in which money -------------------------------------------------------------------------
+def by_prices(price: float) -> dict[str, float]:
+    """USD of `in_2025` where a million input tokens cost `price` and 1.25 when read from the cache."""
+    return {
+        "cost": 42_000 * price * M, "resent_cost": 15_000 * price * M, "missed_cost": 10_000 * (price - 1.25) * M,
+        "retry_cost": 1_000 * price * M,
+    }  # fmt: skip
+
+
+def in_2025() -> list[Span]:
+    """10,000 tokens, then 30,000 for twice their words, half as much of an answer and as much again; and a retry."""
+    question, reply = said("user", 1000), said("assistant", 500, "b")
+    return [
+        call(1, 1, [question], reply, tokens=10_000, read=0, at=-YEAR),
+        call(1, 2, [question, reply, said("user", 1500, "c")], None, tokens=30_000, read=0, at=10 - YEAR),
+        call(2, 1, [said("user", 40, "R")], None, tokens=1000, at=-YEAR, error__type="timeout"),
+        call(2, 2, [said("user", 40, "R")], said("assistant", 4), tokens=1000, at=10 - YEAR),
+    ]
+
+
+def test_waste_follows_the_chosen_prices_and_currency(tmp_path: Path) -> None:
+    """Every waste statement prices as the Costs screen does: as true then, as believed then or as of today, in dollars
+    or at the rate of the day; the total is that of Costs."""
+    stated = [(0.000005, dt.datetime(2025, 1, 1, tzinfo=dt.UTC)), (0.00001, dt.datetime(2025, 12, 1, tzinfo=dt.UTC))]
+    with product(tmp_path) as p:
+        with StateStore.open(p.data) as state:
+            state.prices.add([
+                PriceOverride(provider="openai", model_pattern="gpt-4o", bucket="uncached_input", unit="token",
+                              price=Decimal(str(price)), valid_from=since, source="test")
+                for price, since in stated
+            ], who="test")  # fmt: skip
+            euro = ExchangeRate(currency="EUR", day=dt.date(2025, 1, 1), usd=Decimal(2), source="test")
+            state.price_sources.add_rates([euro], who="test")
+        p.restart()
+        p.send(traces(in_2025()))
+        p.fold()
+        reader = Reader(p.data)
+    for basis, price, currency, worth in (("true", 5, "USD", 1), ("believed", 2.5, "USD", 1), ("today", 10, "EUR", 2)):
+        chosen = {"basis": basis, "currency": currency}
+        expected = {name: pytest.approx(usd / worth, abs=1e-12) for name, usd in by_prices(price).items()}
+        (totals,) = reader.rows("waste_totals", **chosen)
+        assert {name: totals[name] for name in expected} == expected
+        for name, column in (("cost_table", "cost"), ("waste_resent", "resent_cost"), ("waste_repeats", "retry_cost")):
+            assert sum(row["cost"] for row in reader.rows(name, **chosen)) == expected[column]
+        assert [row["missed_cost"] for row in reader.rows("waste_misses", **chosen)] == [expected["missed_cost"]]
 
 
 # ---- the same figures for everybody ----------------------------------------------------------------------------------
