@@ -21,7 +21,8 @@ from spanfold.exporter.manifest import read_current
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_PARTS = ("collect", "fold", "dashboard")  # verbs in the command lines; what has none of them is the supervisor
+_PARTS = {"collect": "collect", "--standby": "standby", "fold": "fold", "dashboard": "dashboard"}
+# Words in the command lines, and the part; what has none of them is the supervisor.
 
 
 class Failed(Exception):
@@ -78,7 +79,7 @@ class Product:
         return done.stdout
 
     def cpu(self, since: Mapping[str, float] | None = None) -> dict[str, float]:
-        """CPU seconds used (`since` an earlier answer), by part: supervisor, collect, fold, dashboard."""
+        """CPU seconds used (`since` an earlier answer), by part: supervisor, collect, fold, standby, dashboard."""
         used: defaultdict[str, float] = defaultdict(float)
         for process in self._processes():
             used[process.part] += process.cpu
@@ -129,11 +130,12 @@ class Product:
         raise Failed("the gRPC port did not open within 30 s")
 
     def _wait_for_quiet(self) -> None:
-        """Until a second passes with under 0.1 CPU seconds: imports and the first snapshot are no load."""
+        """Until all processes are there and a second passes with under 0.1 CPU seconds: imports and the first snapshot
+        are no load."""
         for _ in range(30):
             before = self.cpu()
             time.sleep(1)
-            if sum(self.cpu(since=before).values()) < 0.1:
+            if "standby" in before and sum(self.cpu(since=before).values()) < 0.1:
                 return
 
     def _watch(self) -> None:
@@ -177,7 +179,7 @@ def _read(pid: int) -> _Process | None:
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except (FileNotFoundError, ProcessLookupError):
         return None
-    part = next((part for part in _PARTS if part in words), "supervisor")
+    part = next((part for word, part in _PARTS.items() if word in words), "supervisor")
     cpu = sum(int(ticks) for ticks in fields[11:15]) / _TICK
     return _Process(pid, int(fields[1]), part, cpu, resident)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from spanfold.collector import log_rows, metric_rows, span_rows
+from spanfold.collector import decode, log_rows, metric_rows, span_rows
 from spanfold.collector.deltas import Deltas
 from spanfold.collector.facts import of_content
 from spanfold.collector.log_join import FindPlaces, LogJoin
@@ -32,7 +32,7 @@ from spanfold.exporter.keys import Keyring
 from spanfold.exporter.redact import Redactor
 from spanfold.semconv.detection import DIALECTS, Dialects
 from spanfold.semconv.fingerprint import fingerprint, opening_texts
-from spanfold.semconv.records import SpanContent
+from spanfold.semconv.records import SpanBatch, SpanContent
 
 Entry = tuple[Position, JournalRecord]
 Tables = dict[str, dict[dt.date, pa.Table]]
@@ -86,10 +86,11 @@ class Pipeline:
         self._tenants: dict[str, _Tenant] = {}
         self.runs = dict(runs)
 
-    def fold(self, entries: Sequence[Entry], *, flush: bool) -> Batch:
-        """Folds a chunk. Entries that cannot be folded alone while others can are set aside; else the error goes up."""
+    def fold(self, entries: Sequence[Entry], *, flush: bool, decoded: SpanBatch | None = None) -> Batch:
+        """Folds a chunk. Entries that cannot be folded alone while others can are set aside; else the error goes up.
+        `decoded` are the spans of its trace requests, where that was done before."""
         try:
-            return self._fold(entries, flush=flush)
+            return self._fold(entries, flush=flush, decoded=decoded)
         except Exception as error:  # whatever one record does, the others go on: find it by folding each alone
             bad = self._unfoldable(entries)
             if not bad or len(bad) == len(entries):  # no record's fault: nothing may be set aside for it
@@ -124,7 +125,7 @@ class Pipeline:
             self._meetings, [e for e in entries if e[1].signal == "logs"], self._record_key, self.dialects
         )
 
-    def _fold(self, entries: Sequence[Entry], *, flush: bool) -> Batch:
+    def _fold(self, entries: Sequence[Entry], *, flush: bool, decoded: SpanBatch | None = None) -> Batch:
         batch, today = Batch(), dt.datetime.now(dt.UTC).date()
         by_signal = defaultdict(list)
         for entry in entries:
@@ -135,10 +136,13 @@ class Pipeline:
             else None
         )
         spans = (
-            span_rows.read(by_signal["traces"], self.runs["spans"], self._fingerprint_key, self._noise, self.dialects)
+            span_rows.read(
+                decoded or decode.decode_spans([record for _, record in by_signal["traces"]]),
+                self.runs["spans"], self._fingerprint_key, self._noise, self.dialects,
+            )
             if by_signal["traces"]
             else None
-        )
+        )  # fmt: skip
         points = metric_rows.read(by_signal["metrics"], self.runs["metrics"]) if by_signal["metrics"] else None
         folded = []
         own = self._span_contents(spans)  # first: what waits has to meet these spans

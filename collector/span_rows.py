@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spanfold.collector import decode
 from spanfold.collector.deltas import Step
 from spanfold.collector.noise import Noise
 from spanfold.collector.turns import TurnCall, sides_said
@@ -35,7 +34,7 @@ from spanfold.semconv.turns import CallOfTurn
 from spanfold.semconv.value_columns import binary_parts
 
 if TYPE_CHECKING:
-    from spanfold.collector.pipeline import Batch, Entry
+    from spanfold.collector.pipeline import Batch
 
 
 class HasPrivate(Protocol):
@@ -190,11 +189,10 @@ def private_columns(rows: HasPrivate, located: Located) -> pa.Table:
 
 
 def read(
-    entries: Sequence[Entry], runs: IdentityRuns, hash_key: Callable[[str], bytes], noise: Noise,
+    source: SpanBatch, runs: IdentityRuns, hash_key: Callable[[str], bytes], noise: Noise,
     dialects: Dialects = DIALECTS,
 ) -> SpanRows:  # fmt: skip
-    """Rows of the spans that are not stored yet. Raises ValueError if a body is not a valid request."""
-    source = decode.decode_spans([record for _, record in entries])
+    """Rows of the spans that are not stored yet."""
     meaning = normalise.normalise_spans(source, dialects, hash_key=hash_key)
     kept = keep.keep_spans(
         source, meaning.fields, meaning.content_keys, unparsed=meaning.unparsed, event_keys=meaning.event_keys

@@ -6,24 +6,38 @@ which is set aside when it ends four processes on its own. Parts that fold are
 behind us, so a process that is ended by somebody else costs a few smaller chunks and nothing more. Who kills often
 blames a record only by hitting it four times; a process that doubts a record has therefore folded something else
 before, so that it works on it for milliseconds and not for a second.
+
+Behind a full chunk the next one is read, deciphered and decoded in another thread while the full one is folded. Nothing
+of it is marked as tried by then: after a process ended nothing is read ahead of the chunk that it worked on, so that
+the end of the next process says which of the two it was.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from spanfold.collector import decode
 from spanfold.collector.dead_letters import DeadLetters
 from spanfold.collector.journal_reader import JournalReader
 from spanfold.collector.pipeline import Entry
 from spanfold.collector.segments import Position
 from spanfold.exporter.keys import Keyring
+from spanfold.semconv.records import SpanBatch
 
 _PARTS, _GIVE_UP = 16, 4  # parts of a chunk that ended a process; tries of a record alone before it is set aside
 _NOWHERE = Position(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records of the journal, and where they end."""
+
+    entries: list[Entry]
+    after: Position
+    spans: SpanBatch | None = None  # those of the trace requests, if they were decoded ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +59,29 @@ class Chunks:
         self._size = size
         self._marker = data / "run" / "folding.json"
         self._reading = ThreadPoolExecutor(1)
-        self._ahead: tuple[Position, Future[tuple[list[Entry], Position]]] | None = None
+        self._ahead: tuple[Position, Future[Chunk]] | None = None
 
-    def next(self, position: Position) -> tuple[list[Entry], Position]:
-        """(entries, position after them). Notes that they are being tried; what has ended too many processes is set
-        aside instead."""
+    def next(self, position: Position) -> Chunk:
+        """What stands there. Notes that it is being tried; what has ended too many processes is set aside instead."""
         doubt = self._doubt(position)
-        if doubt.limit < self._size:
-            entries, after = self._journal.read(position, doubt.limit)
+        if doubt.limit < self._size or doubt.tries:
+            chunk = Chunk(*self._journal.read(position, doubt.limit))
         else:
-            entries, after = self._read_ahead(position)
+            chunk = self._read_ahead(position)
+        entries, after = chunk.entries, chunk.after
         if not entries:
-            return [], after
+            return chunk
         if doubt.alone >= _GIVE_UP:
             for entry in entries:
                 self._dead.put(*entry, f"the fold process ended {_GIVE_UP} times while it worked on this record alone")
-            return [], after
+            return Chunk([], after)
         begun = {
             "position": position, "after": after, "until": max(doubt.until, after), "limit": doubt.limit,
             "tries": doubt.tries, "records": len(entries), "bytes": sum(len(record.body) for _, record in entries),
             "alone": doubt.alone,
         }  # fmt: skip
         self._marker.write_text(json.dumps(begun))
-        return entries, after
+        return chunk
 
     def searches(self, position: Position) -> bool:
         """Is a chunk that ended a process still being read in parts?"""
@@ -77,28 +91,33 @@ class Chunks:
         """Has a process ended on the record there alone?"""
         return self._doubt(position).alone > 0
 
-    def read(self, position: Position) -> tuple[list[Entry], Position]:
+    def read(self, position: Position) -> Chunk:
         """One chunk, without a mark."""
-        return self._journal.read(position, self._size)
+        return Chunk(*self._journal.read(position, self._size))
 
-    def is_full(self, entries: Sequence[Entry]) -> bool:
+    def is_full(self, chunk: Chunk) -> bool:
         """Is there probably more to fold at once?"""
-        return sum(len(record.body) for _, record in entries) > self._size // 2
+        return sum(len(record.body) for _, record in chunk.entries) > self._size // 2
 
     def close(self) -> None:
         self._reading.shutdown()
         self._journal.close()
 
-    def _read_ahead(self, position: Position) -> tuple[list[Entry], Position]:
-        """The next chunk, and behind a full one already the chunk after it: reading takes another core."""
+    def _read_ahead(self, position: Position) -> Chunk:
+        """The next chunk, and behind a full one already the chunk after it: that takes another core."""
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == position:
-            entries, after = ahead[1].result()
-        else:
-            entries, after = self.read(position)
-        if self.is_full(entries):
-            self._ahead = (after, self._reading.submit(self.read, after))
-        return entries, after
+        chunk = ahead[1].result() if ahead is not None and ahead[0] == position else self.read(position)
+        if self.is_full(chunk):
+            self._ahead = (chunk.after, self._reading.submit(self._read_and_decode, chunk.after))
+        return chunk
+
+    def _read_and_decode(self, position: Position) -> Chunk:
+        chunk = self.read(position)
+        try:
+            spans = decode.decode_spans([record for _, record in chunk.entries if record.signal == "traces"])
+        except Exception:  # who folds it finds out which record it is
+            return chunk
+        return replace(chunk, spans=spans)
 
     def _doubt(self, position: Position) -> _Doubt:
         try:

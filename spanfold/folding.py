@@ -151,27 +151,28 @@ class Folding:
     def step(self, *, flush: bool = False) -> bool:
         """Folds what the journal holds now, up to one chunk. Says whether there was anything. `flush`: content that
         waits for its span waits no longer."""
-        entries, after = self._chunks.next(self._position)
+        chunk = self._chunks.next(self._position)
+        entries, after = chunk.entries, chunk.after
         request = self.requests.get("flush")
         flushing = flush or (request is not None and after >= Position(*request["position"]))
         if flushing or any(record.signal != "traces" for _, record in entries):
             self._settle_commit()  # log records look for their spans in the lake
         self._stored.manifest = self.lake.manifest
-        batch = self._pipeline.fold(entries, flush=flushing)
+        batch = self._pipeline.fold(entries, flush=flushing, decoded=chunk.spans)
         if after != self._position or batch.contexts or batch.facts:
             self._begin_commit(batch, after)
         self._position = after
         # The first chunk of a process is published, and so committed, at once: each start gets further, up to the
         # record that ended the process before.
         if time.monotonic() - self._published_at > PUBLISH_SECONDS or not (
-            self.searches or self._chunks.is_full(entries)
+            self.searches or self._chunks.is_full(chunk)
         ):
             self.publish()
         elif self.searches:
             self._settle_commit()
         if request is not None and flushing and after >= Position(*request["position"]):
             self.requests.done("flush", request)
-        self._write_status(idle=not entries)
+        self._write_status(idle=not entries, behind=self._chunks.is_full(chunk))
         return bool(entries)
 
     def _begin_commit(self, batch: Batch, after: Position) -> None:
@@ -373,18 +374,18 @@ class Folding:
         """Log content that still waited for its span when the last process ended."""
         at = Position(*self.lake.manifest.pending)
         while at < self._position:
-            entries, after = self._chunks.read(at)
-            self._pipeline.relearn([entry for entry in entries if entry[0] < self._position])
-            if after == at:
+            chunk = self._chunks.read(at)
+            self._pipeline.relearn([entry for entry in chunk.entries if entry[0] < self._position])
+            if chunk.after == at:
                 break
-            at = after
+            at = chunk.after
 
     def answer(self, name: str, request: Mapping[str, Any]) -> None:
         """Tells who asked that it is done."""
         self.requests.done(name, request)
         self._write_status(idle=True)
 
-    def _write_status(self, *, idle: bool) -> None:
+    def _write_status(self, *, idle: bool, behind: bool = False) -> None:
         manifest = self.lake.manifest
         status = {
             "pid": os.getpid(),
@@ -404,6 +405,7 @@ class Folding:
             "retention_held": self.retention_held,
             "dead_letters": len(self._dead.names()),
             "idle": idle,
+            "behind": behind,  # more waits than is folded at once
         }
         write_durably(self._settings.data / "run" / "folder.json", json.dumps(status).encode(), sync_directory=False)
 

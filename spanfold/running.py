@@ -46,7 +46,10 @@ def _start_all(settings: Settings, supervisor: Supervisor, tell: Callable[[str],
     tell(f"OTLP/gRPC  {settings.host}:{ports_taken['grpc_port']}")
     scheme = "http" if settings.otlp_tls_cert is None else "https"
     tell(f"OTLP/HTTP  {scheme}://{settings.host}:{ports_taken['http_port']}")
-    supervisor.start(_child(settings, "fold", standby_option="--standby"))
+    fold = _child(settings, "fold")
+    fold.standby_option = "--standby"
+    fold.is_busy = lambda: bool(read_run_file(settings.data, "folder").get("behind"))
+    supervisor.start(fold)
     dashboard = _child(settings, "dashboard", "--host", settings.host, "--dashboard-port", str(settings.dashboard_port))
     supervisor.start(dashboard)
     if demo:
@@ -57,11 +60,9 @@ def _start_all(settings: Settings, supervisor: Supervisor, tell: Callable[[str],
         tell(f"Dashboard  http://{settings.host}:{settings.dashboard_port}")
 
 
-def _child(
-    settings: Settings, verb: str, *options: str, once: bool = False, standby_option: str | None = None
-) -> Child:
+def _child(settings: Settings, verb: str, *options: str, once: bool = False) -> Child:
     command = [sys.executable, "-m", "spanfold.cli", verb, "--data", str(settings.data), *options]
-    return Child(verb, command, once=once, quiet=verb == "collect", standby_option=standby_option)
+    return Child(verb, command, once=once, quiet=verb == "collect")
 
 
 def _listens(settings: Settings, collect: Child) -> bool:

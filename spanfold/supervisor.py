@@ -41,6 +41,7 @@ class Child:
     once: bool = False  # runs to its end and is not restarted
     quiet: bool = False  # what it prints is thrown away; its errors are not
     standby_option: str | None = None  # with it, the command prepares and begins at a line on its standard input
+    is_busy: Callable[[], bool] = lambda: False  # while it is, the CPUs are not taken to prepare the next process
     state: str = "waiting"  # waiting | running | backing off | done | failed | stopped
     pid: int | None = None
     restarts: int = 0
@@ -70,7 +71,7 @@ class Child:
             _close(self.standby)
             self.standby, self.next_standby = None, now + STANDBY_AGAIN
             return True
-        if now < self.next_standby:
+        if now < self.next_standby or self.is_busy():
             return False
         self.standby = self._launch([*self.command, self.standby_option], stdin=subprocess.PIPE)
         return True
