@@ -16,10 +16,13 @@ WITH now AS (
     JOIN (FROM lake.ends WHERE {days}) AS e USING (date, tenant, trace_id, span_id)
     WHERE e.continues_span_id IS NOT NULL AND e.input_head IS NOT NULL
 ),
-sent AS (  -- only where what was sent is known
-    SELECT c.*, e.tools_id, e.system_id, e.input_count, coalesce(e.input_anchors, []::BLOB[]) AS anchors, e.input_head AS head
-    FROM (FROM lake.calls WHERE {days_before}) AS c
-    JOIN (FROM lake.ends WHERE {days_before}) AS e USING (date, tenant, trace_id, span_id)
+sent AS (  -- what is known of what was sent; a span that was merged into another one stands for that call
+    SELECT c.*, e.span_id AS sent_by, e.tools_id, e.system_id, e.input_count, coalesce(e.input_anchors, []::BLOB[]) AS anchors,
+        e.input_head AS head
+    FROM (FROM lake.ends WHERE {days_before}) AS e
+    LEFT JOIN lake.decisions AS d USING (date, tenant, trace_id, span_id)
+    JOIN (FROM lake.calls WHERE {days_before}) AS c ON c.date = e.date AND c.tenant = e.tenant AND c.trace_id = e.trace_id
+        AND c.span_id = coalesce(d.merged_into, e.span_id)
     WHERE e.input_head IS NOT NULL
 ),
 before AS (  -- for its own day and for the next
@@ -33,7 +36,7 @@ stored AS (
     SELECT date + 1 AS day, date, tenant, message_id, path, content_id, match_id FROM lake.messages WHERE {days_before}
 ),
 pairs AS (
-    SELECT c.*, p.date AS date_before, p.tools_id AS tools_before, p.system_id AS system_before,
+    SELECT c.* REPLACE (p.span_id AS continues_span_id), p.date AS date_before, p.tools_id AS tools_before, p.system_id AS system_before,
         p.anchors AS anchors_before, p.head AS head_before, p.input_count AS count_before,
         p.provider AS provider_before,
         coalesce(p.request_model, p.response_model) AS asked_before, coalesce(c.request_model, c.response_model) AS asked,
@@ -46,7 +49,7 @@ pairs AS (
         len(list_intersect(c.anchors, p.anchors)) AS equal_chunks
     FROM now AS c
     JOIN before AS p ON p.day = c.date AND p.tenant = c.tenant AND p.trace_id = c.continues_trace_id
-        AND p.span_id = c.continues_span_id
+        AND p.sent_by = c.continues_span_id
 ),
 asked AS (  -- the first chunks that are not known to be equal
     SELECT date, tenant, trace_id, span_id, date AS stored, coalesce(anchors[equal_chunks + 1], head) AS now_id, NULL AS before_id

@@ -1,20 +1,32 @@
 -- Calls whose money bought nothing new, each once: `retry` = it failed and the same request was sent again in its trace;
 -- `repeat` = it succeeded and was sent again all the same; `loop` = it asked a tool with the same arguments for the `nth`
 -- time since the last question of a person: the messages that it was given hold the earlier ones. The same request = same
--- asked model, tools, system text and messages. `other_trace_id` and `other_span_id`: the attempt that followed; for a loop
+-- asked model, tools, system text and messages, and as many input tokens where they succeeded. `other_trace_id` and
+-- `other_span_id`: the attempt that followed; for a loop
 -- the call that it continues. Cost is NULL where it is unknown, as of many failed calls.
 -- Of histories only those are read whose thread holds another message that asks the same of a tool.
 CREATE VIEW repeats AS
-WITH attempts AS (
-    SELECT c.date, c.tenant, c.trace_id, c.span_id, c.status, e.thread_id, e.root, e.continues_trace_id, e.continues_span_id,
-        e.output_head, list_append(coalesce(e.input_anchors, []::BLOB[]), e.input_head) AS chunks,
-        row_number() OVER attempt AS nth, lead(c.span_id) OVER attempt AS next_span_id
+WITH sent AS (
+    SELECT c.date, c.tenant, c.trace_id, c.span_id, c.start_time, c.status, coalesce(c.request_model, c.response_model) AS asked_model,
+        CASE WHEN c.status = 'success' THEN c.input_tokens END AS known_tokens, e.thread_id, e.root, e.continues_trace_id,
+        e.continues_span_id, e.tools_id, e.system_id, e.input_head, e.output_head,
+        list_append(coalesce(e.input_anchors, []::BLOB[]), e.input_head) AS chunks
     FROM (FROM lake.calls WHERE {days_around}) AS c
     JOIN (FROM lake.ends WHERE {days_around}) AS e USING (date, tenant, trace_id, span_id)
     WHERE e.input_head IS NOT NULL
+),
+measured AS (  -- words that were cut off where they arrived are equal though the requests differ: their tokens tell
+    SELECT *, coalesce(last_value(known_tokens IGNORE NULLS) OVER (alike ROWS UNBOUNDED PRECEDING),
+        first_value(known_tokens IGNORE NULLS) OVER (alike ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)) AS tokens
+    FROM sent
+    WINDOW alike AS (PARTITION BY tenant, trace_id, asked_model, tools_id, system_id, input_head ORDER BY start_time, span_id)
+),
+attempts AS (
+    SELECT date, tenant, trace_id, span_id, status, thread_id, root, continues_trace_id, continues_span_id, output_head, chunks,
+        row_number() OVER attempt AS nth, lead(span_id) OVER attempt AS next_span_id
+    FROM measured
     WINDOW attempt AS (
-        PARTITION BY c.tenant, c.trace_id, coalesce(c.request_model, c.response_model), e.tools_id, e.system_id, e.input_head
-        ORDER BY c.start_time, c.span_id
+        PARTITION BY tenant, trace_id, asked_model, tools_id, system_id, input_head, tokens ORDER BY start_time, span_id
     )
 ),
 stored AS (FROM lake.messages WHERE {days}),

@@ -73,7 +73,7 @@ def call(
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     with product(tmp_path_factory.mktemp("waste")) as p:
-        p.send(traces([*resending(), *pairs(), *repeating(), *unheard()]))
+        p.send(traces([*resending(), *pairs(), *repeating(), *unheard(), *seen_twice(), *cut_off()]))
         p.fold()
         yield p
 
@@ -199,6 +199,32 @@ def test_where_what_was_sent_before_is_unknown_nothing_is_expected(house: Produc
     assert house.query(f"SELECT count(*) FROM cache_use WHERE trace_id = '{trace}'") == [(0,)]
 
 
+def seen_twice() -> list[Span]:
+    """Trace 401: two calls, each with a span of its own and one of a wrapper that ends later and has the same words."""
+    question, reply, more = said("user", 50, "A"), said("assistant", 50, "B"), said("user", 50, "C")
+    out = []
+    for number, history, answer, read in ((1, [question], reply, 0), (2, [question, reply, more], None, 4992)):
+        stated: dict[str, Any] = {"tokens": 5000, "read": read, "out": 5, "at": 120 + 10 * number}
+        twins = [call(401, number + more_than, history, answer, gen_ai__response__id=f"answer-{number}", **stated)
+                 for more_than in (0, 16)]  # fmt: skip
+        twins[1].end_time_unix_nano += SECOND
+        twins[0].attributes.add(key="gen_ai.agent.name").value.string_value = "the richer one stays"
+        out += twins
+    return out
+
+
+def test_a_call_that_continues_a_span_merged_into_another_is_not_lost(house: Product) -> None:
+    """The answer that was heard is that of the wrapper's span: the call it stands for is the one before."""
+    trace = f"{401:032x}"
+    linked = house.query(f"SELECT continues_span_id[-2:] FROM calls WHERE trace_id = '{trace}' AND span_id[-1:] = '2'")
+    assert linked == [("11",)]  # the wrapper's: 16 + 1
+    found = house.query(
+        f"""SELECT span_id[-2:], continues_span_id[-2:], expected_tokens, cache_read_tokens, missed_tokens, cause
+        FROM cache_use WHERE trace_id = '{trace}'"""
+    )
+    assert found == [("02", "01", 5000, 4992, 0, None)]
+
+
 def test_each_cache_miss_has_its_cause_and_price(house: Product) -> None:
     """Expected against billed cache reads: tokens, money, cause and the place where the two inputs part."""
     rows = house.query(
@@ -246,6 +272,24 @@ def repeating() -> list[Span]:
         call(203, 1, same, done, tokens=2000, at=40),
     ]  # fmt: skip
     return spans
+
+
+def cut_off() -> list[Span]:
+    """Trace 402: a growing history of which only the first 1,500 characters arrive, the same each time."""
+    words = json.dumps([said("user", 200, "E"), said("assistant", 3000, "F")])[:1500]
+    out = []
+    for turn in range(1, 4):
+        one = call(402, turn, [], said("assistant", 20, "GHI"[turn - 1]), tokens=1000 * turn, out=5, at=10 * turn)
+        next(a for a in one.attributes if a.key == "gen_ai.input.messages").value.string_value = words
+        out.append(one)
+    return out
+
+
+def test_requests_that_look_alike_because_they_were_cut_off_are_no_repeats(house: Product) -> None:
+    """The same words arrived of three requests, but they had 1,000, 2,000 and 3,000 tokens."""
+    trace = f"trace_id = '{402:032x}'"
+    assert house.query(f"SELECT count(DISTINCT input_head), count(*) FROM calls WHERE {trace}") == [(1, 3)]
+    assert house.query(f"SELECT count(*) FROM repeats WHERE {trace}") == [(0,)]
 
 
 def test_loops_and_retries_in_money(house: Product) -> None:
