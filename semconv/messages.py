@@ -95,7 +95,7 @@ def repair_message(item: Any, role: str = "user") -> Message | None:
 def _with_beside(item: Message) -> list[Any]:
     """The parts of a message whose calls, or the call that it answers, stand beside them (LiteLLM)."""
     parts = [part for entry in spread(item["parts"]) if (part := repair_part(entry)) is not None]
-    texts = all(part["type"] == "text" for part in parts)
+    texts = all(part.get("type") == "text" for part in parts)
     if item.get("tool_call_id") and not item.get("tool_calls") and parts and texts:
         return [tool_response(_response_of(item, parts), item["tool_call_id"])]
     said = [part for part in parts if part != text_part("")]
@@ -182,9 +182,9 @@ def _says_something(item: Message) -> bool:
 def _role_of_item(kind: Any, part: Part, role: str) -> str:
     if kind in _USER_ITEMS:
         return role
-    if part["type"] == "tool_call_response":
+    if part.get("type") == "tool_call_response":
         return "tool"
-    return "assistant" if part["type"] in ("tool_call", "reasoning") or kind == "output_text" else role
+    return "assistant" if part.get("type") in ("tool_call", "reasoning") or kind == "output_text" else role
 
 
 def _response_of(item: Message, parts: list[Part]) -> Any:

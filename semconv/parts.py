@@ -59,7 +59,7 @@ def plain_response(value: Any) -> Any:
     return value
 
 
-def media_part(data: Any, mime: str | None = None, modality: str = "") -> Part:
+def media_part(data: Any, mime: Any = None, modality: str = "") -> Part:
     """A blob from base64 text, bytes or a data URL; a uri from any other text."""
     if isinstance(data, bytes):
         data = base64.b64encode(data).decode()
@@ -75,13 +75,13 @@ def media_part(data: Any, mime: str | None = None, modality: str = "") -> Part:
         return {"type": "generic", "generic_type": "langfuse_media", "reference": text}  # kept in Langfuse's own store
     kind = "uri" if not head and re.match(r"^[a-z][a-z0-9+.-]*://", text[:32], re.I) else "blob"
     part: Part = {"type": kind, "modality": modality or _modality(mime), "uri" if kind == "uri" else "content": text}
-    if mime:
+    if mime and isinstance(mime, str):
         part["mime_type"] = mime
     return part
 
 
-def _modality(mime: str | None) -> str:
-    kind = (mime or "image/").split("/")[0].lower()
+def _modality(mime: Any) -> str:
+    kind = (mime if mime and isinstance(mime, str) else "image/").split("/")[0].lower()
     return kind if kind in ("image", "audio", "video") else "document"
 
 
@@ -102,10 +102,10 @@ def repair_part(part: Any) -> Part | None:
     return _kept(part)
 
 
-def _kept(part: Part) -> Part:
+def _kept(part: Part) -> Part | None:
     """A part that already has canonical names, or a kind nobody knows: without annotations, empty keys dropped."""
-    kept: Part = clean({key: value for key, value in part.items() if value is not None and key not in ANNOTATIONS})
-    return kept
+    kept: Part = clean({key: value for key, value in part.items() if key not in ANNOTATIONS})
+    return {key: value for key, value in kept.items() if value is not None} or None  # infinity is none by now
 
 
 def _is_text(item: Any) -> bool:

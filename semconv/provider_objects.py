@@ -169,11 +169,12 @@ def response_messages(value: Any) -> list[messages.Message]:
 def _spoken(value: Mapping[str, Any]) -> list[messages.Message]:
     """An answer in pieces: reasoning, text (or the object it was parsed to) and tool calls beside each other."""
     text = value.get("text") or value.get("object")
-    calls = opened(value.get("toolCalls") or value.get("function_calls")) or []
+    calls = opened(value.get("toolCalls") or value.get("function_calls"))
     reasoning = value.get("reasoning") or value.get("reasoningText")
     parts: list[Any] = [{"type": "reasoning", "content": opened(reasoning)}] if reasoning else []
     parts += [{"type": "text", "content": text}] if text else []
-    parts += [{**call, "type": "tool_call"} for call in map(opened, calls) if isinstance(call, dict)]
+    if isinstance(calls, list):
+        parts += [{**call, "type": "tool_call"} for call in map(opened, calls) if isinstance(call, dict)]
     return messages.repair_messages([{"role": "assistant", "parts": parts}])
 
 

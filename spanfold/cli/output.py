@@ -15,6 +15,8 @@ _ESCAPE = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+MOST_CHARS = 1_000  # of a value in a table; a sender can make one of megabytes, and every row would be as wide
+
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
@@ -24,7 +26,7 @@ def clean(value: object) -> str:
 
 
 def cell(value: object) -> str:
-    """A value for a table: one line."""
+    """A value for a table: one line, cut if it is very long."""
     if value is None:
         return "–"
     if isinstance(value, dt.datetime):
@@ -37,7 +39,8 @@ def cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, list | tuple):
         return ", ".join(cell(item) for item in value)
-    return " ".join(clean(value).split())
+    text = " ".join(clean(value).split())
+    return text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]}… ({len(text):,} characters)"
 
 
 def print_table(

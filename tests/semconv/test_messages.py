@@ -220,6 +220,29 @@ def test_requests_of_providers_give_all_sides() -> None:
     assert request_side(request, "tools") == [{"type": "function", "name": "t", "parameters": {}}]
 
 
+@pytest.mark.parametrize(("sent", "expected"), [
+    ({"role": "tool", "tool_call_id": "c1", "parts": [{"score": 1}]},
+     [{"role": "tool", "parts": [{"score": 1}]}]),
+    ({"toolUse": {"name": "f"}, "tool_call_id": "c1", "kind": [1]},
+     [{"role": "user", "parts": [{"toolUse": {"name": "f"}, "tool_call_id": "c1", "kind": [1]}]}]),
+    ({"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": "{}"}}],
+      "parts": [{"score": 1}]},
+     [{"role": "assistant", "parts": [
+         {"score": 1}, {"type": "tool_call", "id": "c1", "name": "f", "arguments": {}}]}]),
+    ({"role": "user", "parts": [{"type": "image", "source": {"data": "QUJD", "media_type": {"a": 1}}}]},
+     [{"role": "user", "parts": [{"type": "blob", "modality": "image", "content": "QUJD"}]}]),
+    ({"role": "user", "parts": [{"score": float("inf")}, {"type": "text", "content": "Hi"}]}, [USER]),
+])  # fmt: skip
+def test_parts_of_no_known_type_are_kept(sent: Json, expected: Json) -> None:
+    """Parts without a type, beside calls and answers too, with a media type that is none or with nothing in them."""
+    assert read_messages(sent) == expected
+
+
+def test_calls_that_are_no_list() -> None:
+    """An answer in pieces whose calls are not calls is its text."""
+    assert response_messages({"text": "Hi", "function_calls": True}) == [{"role": "assistant", "parts": [text("Hi")]}]
+
+
 scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=20)
 keys = st.sampled_from(
     ["role", "content", "parts", "type", "text", "tool_calls", "function", "name", "arguments", "id", "message",
@@ -257,7 +280,7 @@ def test_nothing_a_sender_writes_raises(value: Json) -> None:
 @given(trees)
 def test_repair_is_stable(value: Json) -> None:
     """A repaired message, stored and read again, is the same message."""
-    for message in read_messages(value):
+    for message in read_messages(clean(value)):
         stored = json.loads(canonical(message))
         again = repair_message(stored)
         assert again is not None
