@@ -30,6 +30,7 @@ _WIDE_INTEGERS = frozenset(
 )  # fmt: skip
 _FLOATS = frozenset({FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT})
 _SPECIAL_FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_STANDARD = str.maketrans("-_", "+/")
 
 
 def to_protobuf(request: type[Any], body: bytes) -> bytes:
@@ -176,8 +177,9 @@ def _hex(value: str) -> bytes:
 
 
 def _base64(value: str) -> bytes:
+    """protobuf's JSON: both alphabets, with or without padding."""
     try:
-        return base64.b64decode(value, validate=True)
+        return base64.b64decode(value.translate(_STANDARD) + "=" * (-len(value) % 4), validate=True)
     except binascii.Error as error:
         raise ValueError(f"a bytes value is not base64: {error}") from error
 

@@ -69,6 +69,8 @@ def main() -> None:
             message = str(DatabaseFailed())
         if isinstance(error, duckdb.OutOfMemoryException):
             message = message.splitlines()[0]  # the rest is advice for who runs the database
+        if isinstance(error, MemoryError):
+            message = "the rows are too large for the memory of a query: ask for fewer columns"
         caller.say(b"E", json.dumps({"kind": kind, "message": _without_paths(message, question)}).encode())
     os._exit(0)  # nothing to tidy up: DuckDB's threads and functions end with the process
 

@@ -76,6 +76,8 @@ def test_the_whole_of_a_span() -> None:
         ({"doubleValue": "Infinity"}, AnyValue(double_value=math.inf)),
         ({"doubleValue": "-Infinity"}, AnyValue(double_value=-math.inf)),
         ({"bytesValue": "aGk="}, AnyValue(bytes_value=b"hi")),
+        ({"bytesValue": "aGk"}, AnyValue(bytes_value=b"hi")),
+        ({"bytesValue": "-_-_"}, AnyValue(bytes_value=b"\xfb\xff\xbf")),
         ({"arrayValue": {}}, AnyValue(array_value={})),
         ({"kvlistValue": {"values": []}}, AnyValue(kvlist_value={})),
         ({}, AnyValue()),

@@ -189,6 +189,18 @@ def test_sql_prints_json_csv_and_a_table(filled: Path) -> None:
     assert json.loads(run(filled, "sql", "SELECT 1 AS x WHERE false", "--json").stdout) == []
 
 
+def test_a_table_cuts_what_is_very_long(filled: Path) -> None:
+    """A value of megabytes makes no table of that width; JSON and CSV have it whole."""
+    text = "SELECT repeat('ab', 1000) AS x, repeat('c', 1000) AS y"
+    assert run(filled, "sql", text).stdout.splitlines()[1].split() == [
+        "ab" * 500 + "…",
+        "(2,000",
+        "characters)",
+        "c" * 1000,
+    ]
+    assert json.loads(run(filled, "sql", text, "--json").stdout) == [{"x": "ab" * 1000, "y": "c" * 1000}]
+
+
 def test_sql_says_when_rows_are_cut(filled: Path) -> None:
     """Rows beyond --rows are cut, and it is said on stderr."""
     result = run(filled, "sql", "SELECT * FROM range(10)", "--rows", "3", "--json")

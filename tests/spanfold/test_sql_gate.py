@@ -270,6 +270,17 @@ def test_wrong_query_says_what_is_wrong(data: Path) -> None:
     assert str(data) not in str(failed.value)
 
 
+@pytest.mark.parametrize(("text", "error", "expected"), [
+    ("SELECT CASE WHEN x > 150000 THEN error('enough') ELSE 1 END AS a FROM range(200000) t(x)", QueryFailed, "enough"),
+    ("SELECT repeat('x', 1000000) AS a FROM range(100000)", QueryFailed, "Out of Memory"),
+    ("SELECT x FROM range(1000000000000) t(x) WHERE x < 100000 OR x < 0", QueryTooSlow, "stopped after 3 s"),
+])  # fmt: skip
+def test_what_fails_after_the_first_rows_says_why(data: Path, text: str, error: type[Exception], expected: str) -> None:
+    """An error, the memory or the time limit that comes in the middle of the rows is told as one before them is."""
+    with pytest.raises(error, match=expected):
+        rows(data, text, limits=Limits(seconds=3, memory_bytes=200 << 20))
+
+
 def words(asked: list[int]) -> object:
     def words_of(places: pa.Table) -> pa.Array:
         asked.append(places.num_rows)
