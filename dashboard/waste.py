@@ -23,7 +23,7 @@ CAUSES = {
     "window slid": "Older messages were dropped from the front of the history",
     "edit in the middle": "A message of the history is another one now",
     "expired": "The next call came after the cache had gone",
-    "not reported": "The calls say nothing of their cache reads",
+    "not reported": "The calls say nothing of their cache reads or of their input",
     "not asked for": "Caches of these models must be asked for, and were not",
     "not kept": "Nothing changed: the provider did not keep it or sent the call elsewhere",
     "served": "Read from the cache as expected, or too short for one",

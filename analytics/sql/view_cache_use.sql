@@ -2,7 +2,7 @@
 -- was sent before could have been read from the provider's cache: `expected_tokens` = the input of the continued call, or
 -- this one's if that is less; 0 below 1,024 tokens, which no provider caches. `missed_tokens` = what of it was not read
 -- (steps of 128 tokens that providers cache in are no miss), `missed_cost` = what that cost more than reading it from the
--- cache. NULL where the call did not report its cache reads. `cause` is told from the fold: the first place where the
+-- cache. NULL where the call did not report its cache reads; failed calls that reported no usage are left out. `cause` is told from the fold: the first place where the
 -- two inputs part (`diverged_position`: -2 tools, -1 system text, else the message; `diverged_id` stands there now,
 -- `expected_id` stood there before). If they never part, the time between the two calls or the provider.
 -- Only the chunks of up to 16 messages in which two inputs part are read: an anchor that both hold says that they are equal
@@ -15,6 +15,7 @@ WITH now AS (
     FROM ({calls}) AS c
     JOIN (FROM lake.ends WHERE {days}) AS e USING (date, tenant, trace_id, span_id)
     WHERE e.continues_span_id IS NOT NULL AND e.input_head IS NOT NULL
+        AND (c.status <> 'error' OR c.input_tokens IS NOT NULL)  -- what failed without usage cannot have read anything
 ),
 sent AS (  -- what is known of what was sent; a span that was merged into another one stands for that call
     SELECT c.*, e.span_id AS sent_by, e.tools_id, e.system_id, e.input_count, coalesce(e.input_anchors, []::BLOB[]) AS anchors,
@@ -38,7 +39,7 @@ stored AS (
 pairs AS (
     SELECT c.* REPLACE (p.span_id AS continues_span_id), p.date AS date_before, p.tools_id AS tools_before, p.system_id AS system_before,
         p.anchors AS anchors_before, p.head AS head_before, p.input_count AS count_before,
-        p.provider AS provider_before,
+        p.provider AS provider_before, p.response_model AS answered_before,
         coalesce(p.request_model, p.response_model) AS asked_before, coalesce(c.request_model, c.response_model) AS asked,
         p.prompt_fingerprint AS fingerprint_before,
         epoch_us(c.start_time - p.end_time) / 1e6 AS gap_seconds, p.input_tokens AS tokens_before,
@@ -148,7 +149,9 @@ SELECT c.date, c.tenant, c.trace_id, c.span_id, c.start_time, c.service_name, c.
     END AS missed_cost,
     CASE
         WHEN c.missed_tokens = 0 OR c.expected_tokens = 0 THEN NULL
-        WHEN c.asked IS DISTINCT FROM c.asked_before OR c.provider IS DISTINCT FROM c.provider_before THEN 'model changed'
+        WHEN c.expected_tokens IS NULL THEN 'not reported'
+        WHEN c.provider IS DISTINCT FROM c.provider_before OR c.asked IS DISTINCT FROM c.asked_before
+            AND coalesce(c.response_model <> c.answered_before, true) THEN 'model changed'
         WHEN c.diverged_position = -2 THEN 'tools changed'
         WHEN c.diverged_position = -1 AND c.prompt_name IS NULL AND c.prompt_fingerprint = c.fingerprint_before
             THEN 'clock in system text'

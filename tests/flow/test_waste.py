@@ -73,7 +73,7 @@ def call(
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     with product(tmp_path_factory.mktemp("waste")) as p:
-        p.send(traces([*resending(), *pairs(), *repeating(), *unheard(), *seen_twice(), *cut_off()]))
+        p.send(traces([*resending(), *pairs(), *repeating(), *unheard(), *unmeasured(), *seen_twice(), *cut_off()]))
         p.fold()
         yield p
 
@@ -160,6 +160,8 @@ PAIRS = [
          first=OPENAI, then=OPENAI),
     Pair("expired", 5000, 0.00625, first=OPENAI, then={"read": 0, "at": 402}),
     Pair("model changed", 5000, 5000 * (0.15 - 0.075) * M, first=OPENAI, then={"read": 0, "model": "gpt-4o-mini"}),
+    Pair("not kept", 5000, 0.00625, first=OPENAI | {"gen_ai__response__model": "gpt-4o-2024-08-06"},
+         then=OPENAI | {"gen_ai__response__model": "gpt-4o-2024-08-06", "model": "gpt-4o-2024-08-06"}),
     Pair("not reported", None, None),
     Pair("not asked for", 5000, 5000 * 2.7 * M, first=CLAUDE | OPENAI, then=CLAUDE | OPENAI),
     Pair("not kept", 5000, 5000 * 3.45 * M, first=CLAUDE | {"read": 0, "written": 5000},
@@ -189,6 +191,30 @@ def unheard() -> list[Span]:
         call(301, 1, [], reply, tokens=5000, read=0, out=5, at=100),
         call(301, 2, [reply, said("user", 50, "W")], None, tokens=6000, read=0, out=5, at=110),
     ]  # fmt: skip
+
+
+def unmeasured() -> list[Span]:
+    """Traces 302 and 303: the second call fails and says nothing of its usage; the first one says nothing of its."""
+    question, more = said("user", 50, "H"), said("user", 50, "I")
+    out = []
+    for trace, silent, stated in ((302, 2, {"error__type": "timeout"}), (303, 1, {})):
+        reply = said("assistant", 50, chr(trace + 900))
+        out.append(call(trace, 1, [question], reply, tokens=5000, read=0, out=5, at=100))
+        out.append(call(trace, 2, [question, reply, more], None, tokens=6000, read=4992, out=5, at=110, **stated))
+        quiet = out[silent - 3]
+        kept = [a for a in quiet.attributes if not a.key.startswith("gen_ai.usage.")]
+        del quiet.attributes[:]
+        quiet.attributes.extend(kept)
+    return out
+
+
+def test_of_calls_that_say_nothing_of_their_tokens_nothing_is_said_to_be_missed(house: Product) -> None:
+    """A failed call without usage is no miss; where the tokens sent before are unknown, that is the reason given."""
+    where = f"trace_id IN ('{302:032x}', '{303:032x}')"
+    linked = f"SELECT count(*) FROM calls WHERE {where} AND continues_span_id IS NOT NULL"
+    assert house.query(linked) == [(2,)]
+    found = f"SELECT trace_id[-2:], expected_tokens, missed_tokens, missed_cost, cause FROM cache_use WHERE {where}"
+    assert house.query(found) == [(f"{303:x}"[-2:], None, None, None, "not reported")]
 
 
 def test_where_what_was_sent_before_is_unknown_nothing_is_expected(house: Product) -> None:
@@ -375,6 +401,6 @@ def test_the_verb_has_the_figures_of_the_views(house: Product) -> None:
     assert by_tool["search"] == pytest.approx((500 + 250 + 536 * 1.25 + 464 * 2.5) * M, abs=1e-12)
     assert [sum(row["cost"] for row in said_of[by]["resent"]) for by in said_of] == [pytest.approx(resent)] * 2
     causes = {row["cause"]: row["calls"] for row in said_of["tool"]["cache"]}
-    assert (causes["clock in system text"], causes["not kept"]) == (1, 4)
+    assert (causes["clock in system text"], causes["not kept"]) == (1, 5)
     assert [row["kind"] for row in said_of["tool"]["repeats"]] == ["loop", "repeat", "retry"]
     assert "edit in the middle" in CliRunner().invoke(cli, command).stdout
