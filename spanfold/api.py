@@ -92,8 +92,9 @@ async def _streamed(request: Request, seen: Seen, parts: Iterator[bytes]) -> Asy
     try:
         async for part in iterate_in_threadpool(parts):
             yield part
-    except QueryAbandoned:
-        return
+    except (QueryAbandoned, QueryError):
+        if seen.cancellation.awaited():
+            raise
     finally:
         watching.cancel()
         seen.cancellation.cancel()

@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from spanfold.care import Care
 from spanfold.folding import Folding
+from spanfold.state.store import StateStore
 from tests.flow.sending import NOON, SECOND, batches, chat, logs, product, span, traces
 
 SUMS = "count(*), sum(input_tokens), sum(output_tokens), round(sum(cost), 12)"
@@ -395,3 +397,15 @@ def test_a_conversation_goes_on_over_restarts_and_midnight(tmp_path: Path) -> No
             found.append(p.query("SELECT trace_id::INT, continues_trace_id::INT FROM calls ORDER BY 1"))
     expected = [(1, None), *((n, n - 1) for n in range(2, 5)), (5, None)]
     assert found == [expected, expected]
+
+
+def test_tokens_over_their_time_are_closed_while_nobody_uses_them(tmp_path: Path) -> None:
+    """The fold process marks them at its looks; a clock that goes back later opens none of them."""
+    with product(tmp_path) as p, StateStore.open(tmp_path) as state:
+        state.users.add("ci", ["read"], who="test")
+        for days in (0, 1):
+            state.tokens.add("ci", f"{days} days", days=days, who="test")
+        carer = Care(p.folding, tmp_path)
+        carer.look()
+        carer.close()
+        assert {token.label: token.closed for token in state.tokens.all()} == {"0 days": True, "1 days": False}
