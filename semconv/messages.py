@@ -350,8 +350,8 @@ def _blind_answer(value: Any) -> Any:
 
 def text_of(item: Mapping[str, Any]) -> str:
     """The text of a message or part."""
-    if "parts" in item:
-        return "\n".join(text for part in item["parts"] if (text := text_of(part)))
+    if isinstance(item.get("parts"), list):  # a part of no known type may have such a key, too
+        return "\n".join(text for part in item["parts"] if isinstance(part, dict) and (text := text_of(part)))
     return str(item.get("content") or "") if item.get("type") == "text" else ""
 
 

@@ -83,7 +83,7 @@ class Query:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         while (payload := self._next(b"B")) is not None:
-            yield from query_frames.decode(payload).to_batches()
+            yield from _valid(payload).to_batches()
 
     def table(self) -> pa.Table:
         return pa.Table.from_batches(self.batches(), self.schema)
@@ -163,6 +163,14 @@ class Query:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _valid(payload: bytes) -> pa.Table:
+    """The rows of a frame, looked through: they come from a process that ran somebody's text. Raises QueryFailed."""
+    try:
+        return query_frames.decode(payload)
+    except pa.ArrowInvalid as error:
+        raise QueryFailed(f"{error}; where a number has more than 38 digits, cast it to DOUBLE") from error
 
 
 def _start() -> subprocess.Popen[bytes]:

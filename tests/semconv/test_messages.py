@@ -238,6 +238,15 @@ def test_parts_of_no_known_type_are_kept(sent: Json, expected: Json) -> None:
     assert read_messages(sent) == expected
 
 
+@pytest.mark.parametrize(("item", "expected"), [
+    ({"parts": [{"parts": 5}, {"parts": ["a"]}, {"parts": [{"type": "text", "content": "in"}]}]}, "in"),
+    ({"parts": [{"type": "text", "content": "a"}, {"parts": None}, {"type": "text", "content": "b"}]}, "a\nb"),
+])  # fmt: skip
+def test_the_text_of_odd_parts(item: Json, expected: str) -> None:
+    """A part of a kind that nobody knows may have parts that are none."""
+    assert messages.text_of(item) == expected
+
+
 def test_calls_that_are_no_list() -> None:
     """An answer in pieces whose calls are not calls is its text."""
     assert response_messages({"text": "Hi", "function_calls": True}) == [{"role": "assistant", "parts": [text("Hi")]}]

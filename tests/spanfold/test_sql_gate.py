@@ -273,6 +273,7 @@ def test_wrong_query_says_what_is_wrong(data: Path) -> None:
 @pytest.mark.parametrize(("text", "error", "expected"), [
     ("SELECT CASE WHEN x > 150000 THEN error('enough') ELSE 1 END AS a FROM range(200000) t(x)", QueryFailed, "enough"),
     ("SELECT repeat('x', 1000000) AS a FROM range(100000)", QueryFailed, "Out of Memory"),
+    ("SELECT 170141183460469231731687303715884105727::HUGEINT AS a", QueryFailed, "cast it to DOUBLE"),
     ("SELECT x FROM range(1000000000000) t(x) WHERE x < 100000 OR x < 0", QueryTooSlow, "stopped after 3 s"),
 ])  # fmt: skip
 def test_what_fails_after_the_first_rows_says_why(data: Path, text: str, error: type[Exception], expected: str) -> None:
