@@ -106,3 +106,18 @@ class BoundedConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class SenderConnection(BoundedConnection):
+    """One connection to the OTLP port."""
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A sender may close its side of the connection as soon as it has said all, and still reads the answer."""
+        asked: Any = self.cycle
+        if (
+            asked is None or asked.response_complete or not self._in_headers or self._waiting_bytes or self._ended
+            or self.pipeline or self.transport.get_extra_info("sslcontext") is not None
+        ):  # fmt: skip
+            return False
+        asked.keep_alive = False
+        return True

@@ -23,7 +23,7 @@ from spanfold.collector.answers import Code, Encoding, Refused
 from spanfold.collector.cors import Cors
 from spanfold.collector.counters import Counters
 from spanfold.collector.errors import JournalError, PortTaken
-from spanfold.collector.http_connection import BoundedConnection
+from spanfold.collector.http_connection import SenderConnection
 from spanfold.collector.journal import Journal
 from spanfold.collector.limits import RETRY_SECONDS, Held, InFlight, Limits, too_large
 from spanfold.collector.requests import Intake
@@ -196,7 +196,7 @@ class HttpEdge:
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app, http=BoundedConnection, ws="none", lifespan="off", access_log=False, log_config=None,
+            app, http=SenderConnection, ws="none", lifespan="off", access_log=False, log_config=None,
             server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=int(grace_seconds),
             ssl_context_factory=None if context is None else lambda *_: context,
         )  # fmt: skip

@@ -66,6 +66,21 @@ def post_span(collector: Collector, members: str) -> tuple[int, Any]:
 
 
 # ---- transport ------------------------------------------------------------------------------------------------------
+def test_a_sender_that_has_said_all_may_close_its_side(tmp_path: Path, collector: Collector) -> None:
+    """72: whoever then still reads is answered; a side that is closed within a body leaves nothing."""
+    head = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: %d\r\n\r\n"
+    answers = []
+    for sent in (head % len(BODY) + BODY, head % len(BODY) + BODY[:-1]):
+        with socket.create_connection(("127.0.0.1", collector.http_port), timeout=5) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            answers.append(b"".join(iter(lambda: connection.recv(4096), b"")))
+    assert answers[0].startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"connection: close" in answers[0]
+    assert answers[1] == b""
+    assert len(stored_spans(tmp_path)) == 1
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD"])
 def test_only_post(collector: Collector, method: str) -> None:
     """5: every other method gets 405 and is told which one is allowed."""
