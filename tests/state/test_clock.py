@@ -7,11 +7,15 @@ from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
 from spanfold.state.database import Database
+from spanfold.state.keys import hash_of
 from spanfold.state.store import StateStore
 from spanfold.state.targets import Target
 from tests.state.conftest import START, Clock
+from tests.state.test_migrations import MIGRATIONS
 
 
 def test_revoked_key_stays_closed(store: StateStore, clock: Clock) -> None:
@@ -136,18 +140,21 @@ def test_what_cannot_be_marked_now_opens_nothing_all_the_same(
 
 def test_what_an_earlier_release_closed_stays_closed(url: str) -> None:
     """A database from before anything was marked: what is over when it is opened is marked then."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        command.upgrade(config, "0003")
+        columns = ("id", "hash", "prefix", "label", "tenant", "created_at", "created_by", "revoked_at")
+        keys = sa.table("api_keys", *map(sa.column, columns))
+        made = START.replace(tzinfo=None)
+        for secret, revoked_at in (("sf_closed", made), ("sf_open", None)):
+            values = (secret, hash_of(secret), secret, "prod", "default", made, "ann", revoked_at)
+            connection.execute(sa.insert(keys).values(dict(zip(columns, values, strict=True))))
+    engine.dispose()
     clock = Clock()
-    with StateStore(url, now=clock) as store:
-        key = store.keys.add("prod", who="ann")
-        store.keys.revoke(key.info.id, who="ann")
-        ahead = store.keys.add("prod", who="ann")
-    database = Database(url)
-    with database.write() as connection:
-        for table in ("api_keys", "tokens"):
-            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN closed")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0003'")
-    database.close()
     clock.forward(hours=-1)
     with StateStore(url, now=clock) as store:
-        assert store.keys.verify(key.secret) is None
-        assert store.keys.verify(ahead.secret)
+        assert store.keys.verify("sf_closed") is None
+        assert store.keys.verify("sf_open")
