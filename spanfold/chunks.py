@@ -64,10 +64,11 @@ class Chunks:
     def next(self, position: Position) -> Chunk:
         """What stands there. Notes that it is being tried; what has ended too many processes is set aside instead."""
         doubt = self._doubt(position)
-        if doubt.limit < self._size or doubt.tries:
-            chunk = Chunk(*self._journal.read(position, doubt.limit))
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == position:
+            chunk = ahead[1].result()
         else:
-            chunk = self._read_ahead(position)
+            chunk = Chunk(*self._journal.read(position, doubt.limit))
         entries, after = chunk.entries, chunk.after
         if not entries:
             return chunk
@@ -81,6 +82,8 @@ class Chunks:
             "alone": doubt.alone,
         }  # fmt: skip
         self._marker.write_text(json.dumps(begun))
+        if self.is_full(chunk) and doubt == _Doubt(self._size):
+            self._ahead = (after, self._reading.submit(self._read_and_decode, after))
         return chunk
 
     def searches(self, position: Position) -> bool:
@@ -102,14 +105,6 @@ class Chunks:
     def close(self) -> None:
         self._reading.shutdown()
         self._journal.close()
-
-    def _read_ahead(self, position: Position) -> Chunk:
-        """The next chunk, and behind a full one already the chunk after it: that takes another core."""
-        ahead, self._ahead = self._ahead, None
-        chunk = ahead[1].result() if ahead is not None and ahead[0] == position else self.read(position)
-        if self.is_full(chunk):
-            self._ahead = (chunk.after, self._reading.submit(self._read_and_decode, chunk.after))
-        return chunk
 
     def _read_and_decode(self, position: Position) -> Chunk:
         chunk = self.read(position)
