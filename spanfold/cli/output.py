@@ -16,6 +16,7 @@ _ESCAPE = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 MOST_CHARS = 1_000  # of a value in a table; a sender can make one of megabytes, and every row would be as wide
+_MOST_ALONE = 4_000  # of a value on a line of its own
 
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
@@ -26,7 +27,7 @@ def clean(value: object) -> str:
 
 
 def cell(value: object) -> str:
-    """A value for a table: one line, cut if it is very long."""
+    """A value as one line."""
     if value is None:
         return "–"
     if isinstance(value, dt.datetime):
@@ -39,8 +40,11 @@ def cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, list | tuple):
         return ", ".join(cell(item) for item in value)
-    text = " ".join(clean(value).split())
-    return text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]}… ({len(text):,} characters)"
+    return " ".join(clean(value).split())
+
+
+def _cut(text: str, most: int = MOST_CHARS) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def print_table(
@@ -57,7 +61,7 @@ def print_table(
         numeric = any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
         table.add_column(Text(clean(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))
+        table.add_row(*(Text(_cut(cell(value))) for value in row))
     if not sys.stdout.isatty():  # a pipe has no width to fit into
         console.width = 10_000
         console.print(table, no_wrap=True)
@@ -81,9 +85,10 @@ def print_json_line(value: object) -> None:
 
 def print_mapping(values: Mapping[str, object]) -> None:
     """Name and value, a line each."""
-    width = max((len(name) for name in values), default=0)
-    for name, value in values.items():
-        print(f"{name:<{width}}  {cell(value)}")
+    shown = [(_cut(cell(name)), _cut(cell(value), _MOST_ALONE)) for name, value in values.items()]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        print(f"{name:<{width}}  {value}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from spanfold.cli.output import cell, clean, print_mapping, print_table
 
 Row = dict[str, Any]
 LONG = 2_000  # characters of one text; the rest is counted
+DEEPEST = 40  # a span that lies deeper is drawn at this depth
 _FACTS = (
     "trace_id", "span_id", "parent_span_id", "name", "kind", "operation", "start_time", "duration_ms", "status",
     "error_type", "error_message", "service_name", "service_version", "environment", "project", "key_label",
@@ -67,12 +68,12 @@ def _line(span: Row, depth: int) -> tuple[object, ...]:
 
 
 def _depths(spans: list[Row]) -> dict[str, int]:
-    """How deep each span lies below the topmost one that is stored. A circle ends where it began."""
+    """How deep each span lies below the topmost one that is stored, up to DEEPEST. A circle ends where it began."""
     parents = {span["span_id"]: span["parent_span_id"] for span in spans}
     depths = {}
     for span_id in parents:
         above, depth, seen = parents[span_id], 0, {span_id}
-        while above in parents and above not in seen:
+        while above in parents and above not in seen and depth < DEEPEST:
             seen.add(above)
             above, depth = parents[above], depth + 1
         depths[span_id] = depth

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from spanfold.analytics.errors import QueryRefused
-from spanfold.cli import cli
+from spanfold.cli import cli, show_text
 from spanfold.errors import SpanfoldError
 from tests.spanfold.conftest import ANSWER, EVIL, LONG, QUESTION, lines, message
 
@@ -147,6 +147,14 @@ def test_show_trace_has_all_spans(filled: Path) -> None:
     flagged = shown(filled, f"{2:032x}")
     assert flagged["review_state"] == "flagged"
     assert [(e["who"], e["to_state"]) for e in flagged["review_events"]] == [("ann", "flagged")]
+
+
+def test_a_deep_trace_is_drawn_in_time() -> None:
+    """A chain of 20,000 spans is indented forty levels and no further, in time by its length; a circle ends."""
+    chain = [{"span_id": str(n), "parent_span_id": str(n - 1)} for n in range(20_000)]
+    depths = show_text._depths([*chain, *({"span_id": f"c{n}", "parent_span_id": f"c{1 - n}"} for n in (0, 1))])
+    assert [depths[str(n)] for n in (0, 1, 39, 40, 41, 19_999)] == [0, 1, 39, 40, 40, 40]
+    assert (depths["c0"], depths["c1"]) == (1, 1)
 
 
 def test_show_text_is_only_text(filled: Path) -> None:
