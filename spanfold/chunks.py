@@ -38,6 +38,7 @@ class Chunk:
     entries: list[Entry]
     after: Position
     spans: SpanBatch | None = None  # those of the trace requests, if they were decoded ahead
+    doubted: bool = False  # a process ended on it, or around it: to be durable before anything else is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,10 @@ class Chunks:
             "alone": doubt.alone,
         }  # fmt: skip
         self._marker.write_text(json.dumps(begun))
-        if self.is_full(chunk) and doubt == _Doubt(self._size):
+        doubted = doubt != _Doubt(self._size)
+        if self.is_full(chunk) and not doubted:
             self._ahead = (after, self._reading.submit(self._read_and_decode, after))
-        return chunk
+        return replace(chunk, doubted=doubted)
 
     def searches(self, position: Position) -> bool:
         """Is a chunk that ended a process still being read in parts?"""

@@ -162,13 +162,13 @@ class Folding:
         if after != self._position or batch.contexts or batch.facts:
             self._begin_commit(batch, after)
         self._position = after
-        # The first chunk of a process is published, and so committed, at once: each start gets further, up to the
-        # record that ended the process before.
+        # The first chunk of a process is published, and so committed, at once; what is doubted is committed: each start
+        # gets further, up to the record that ended the process before.
         if time.monotonic() - self._published_at > PUBLISH_SECONDS or not (
             self.searches or self._chunks.is_full(chunk)
         ):
             self.publish()
-        elif self.searches:
+        elif chunk.doubted:
             self._settle_commit()
         if request is not None and flushing and after >= Position(*request["position"]):
             self.requests.done("flush", request)

@@ -31,10 +31,12 @@ class AtLast:
 
 
 def fold_until_killed(p: Product) -> None:
-    """Folds until the poison ends it; the commit that is under way then is lost."""
+    """Folds as the fold process does until the poison ends it; the commit that is under way then is lost."""
     p.folding._committer.shutdown()
     p.folding._committer = AtLast()  # type: ignore[assignment]
     with contextlib.suppress(Killed):
+        if p.folding.doubts:
+            p.folding.publish()
         while p.folding.step():
             continue
 
