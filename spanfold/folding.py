@@ -154,7 +154,8 @@ class Folding:
         chunk = self._chunks.next(self._position)
         entries, after = chunk.entries, chunk.after
         request = self.requests.get("flush")
-        flushing = flush or (request is not None and after >= Position(*request["position"]))
+        asked = request is not None and after >= Position(*request["position"])
+        flushing = flush or asked
         if flushing or any(record.signal != "traces" for _, record in entries):
             self._settle_commit()  # log records look for their spans in the lake
         self._stored.manifest = self.lake.manifest
@@ -164,13 +165,12 @@ class Folding:
         self._position = after
         # The first chunk of a process is published, and so committed, at once; what is doubted is committed: each start
         # gets further, up to the record that ended the process before.
-        if time.monotonic() - self._published_at > PUBLISH_SECONDS or not (
-            self.searches or self._chunks.is_full(chunk)
-        ):
+        due = time.monotonic() - self._published_at > PUBLISH_SECONDS
+        if asked or due or not (self.searches or self._chunks.is_full(chunk)):
             self.publish()
         elif chunk.doubted:
             self._settle_commit()
-        if request is not None and flushing and after >= Position(*request["position"]):
+        if request is not None and asked:
             self.requests.done("flush", request)
         self._write_status(idle=not entries, behind=self._chunks.is_full(chunk))
         return bool(entries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,14 @@ def test_a_backlog_of_many_chunks_is_stored_as_one_chunk_is(tmp_path: Path) -> N
             )
     assert found[0] == found[1]
     assert [len(found[0][0]), len(found[0][1])] == [20, 20]
+
+
+def test_a_flush_is_answered_when_it_can_be_read(tmp_path: Path) -> None:
+    """Also where it ends with a full chunk just after another one was published: more of the backlog would wait."""
+    with product(tmp_path, chunk_bytes=CHUNK) as p:
+        p.send(*(traces([chat(trace, 1)]) for trace in (1, 2, 3)))
+        p.folding.step()
+        (tmp_path / "run" / "flush").write_text(json.dumps({"position": [1, 0], "token": "first"}))
+        p.folding.step()
+        assert p.folding.requests.answered["flushed"] == "first"
+        assert p.query("SELECT count(*) FROM calls") == [(2,)]
