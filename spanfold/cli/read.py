@@ -27,6 +27,9 @@ _ID = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}")
 STATS = ("calls", "errors", "cost", "unpriced_calls", "input_tokens", "output_tokens", "cache_read_tokens", "p95_ms")
 TAIL = ("start_time", "service_name", "name", "model", "status", "input_tokens", "output_tokens", "duration_ms")
 FOLLOWED = 10_000  # most rows shown at once while following
+MOST_TABLE_ROWS = (
+    1_000  # of a query in a table: every column is as wide as its widest value, so all rows are laid out first
+)
 
 
 @click.command()
@@ -227,8 +230,14 @@ def _print_rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, form: str)
                 separator = b",\n"
         sys.stdout.buffer.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
     else:
-        rows = [row for batch in batches for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)]
-        print_table(schema.names, rows)
+        rows: list[tuple[object, ...]] = []
+        total = 0
+        for batch in batches:
+            first = batch.slice(0, max(0, MOST_TABLE_ROWS - total))
+            rows += zip(*(column.to_pylist() for column in first.columns), strict=True)
+            total += batch.num_rows
+        left = f"the first {len(rows):,} of {total:,} rows; --json and --csv print them all"
+        print_table(schema.names, rows, note=left if len(rows) < total else "")
     sys.stdout.flush()
 
 

@@ -209,6 +209,16 @@ def test_a_table_cuts_what_is_very_long(filled: Path) -> None:
     assert json.loads(run(filled, "sql", text, "--json").stdout) == [{"x": "ab" * 1000, "y": "c" * 1000}]
 
 
+def test_a_table_ends_and_says_how_much_there_is(filled: Path) -> None:
+    """100,000 rows as a table took minutes of layout: it shows 1,000 and names the rest; CSV gives all."""
+    query = "SELECT range AS n FROM range(100000)"
+    table = run(filled, "sql", query)
+    assert len(table.stdout.splitlines()) == 1 + 1_000
+    assert table.stderr == "the first 1,000 of 100,000 rows; --json and --csv print them all\n"
+    assert run(filled, "sql", "--csv", query).stdout.splitlines()[-1] == "99999"
+    assert run(filled, "sql", "SELECT range AS n FROM range(1000)").stderr == ""
+
+
 def test_sql_says_when_rows_are_cut(filled: Path) -> None:
     """Rows beyond --rows are cut, and it is said on stderr."""
     result = run(filled, "sql", "SELECT * FROM range(10)", "--rows", "3", "--json")
