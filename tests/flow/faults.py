@@ -164,7 +164,8 @@ class Parts:
         self.environ = os.environ | {"SPANFOLD_DATA": str(data)} | dict(environ or {})
         self.grpc_port, self.http_port = free_ports(2)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.cuts = 0  # of the power; an answer that comes after one was never heard
+        self.cuts = 0  # of the power; an answer that comes after one was never heard,
+        self.cutting = False  # nor one while the disk goes: a sync may then return without an error and without effect
         self.slowest_start = 0.0  # seconds from the start of `collect` to its first OK
 
     def start(self, *, wait: bool = True) -> None:
@@ -235,7 +236,7 @@ class Parts:
             connection.request("POST", "/v1/traces", body, {"content-type": content_type})
             answer = connection.getresponse()
             heard = answer.status, answer.headers, answer.read()
-            if cuts != self.cuts:
+            if self.cutting or cuts != self.cuts:
                 raise ConnectionResetError
             return heard
         finally:
@@ -286,13 +287,14 @@ class Disk:
 
     def cut(self, running: Parts) -> None:
         """Nothing reaches the disk from now on, nor any sender; the processes are killed, the power comes back."""
-        running.cuts += 1
+        running.cutting, running.cuts = True, running.cuts + 1
         descriptor = os.open(self.directory, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", self._kind.flag))
         finally:
             os.close(descriptor)
         running.kill()
+        running.cutting = False
         self.unmount()
         self._mount()
 
