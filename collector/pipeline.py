@@ -135,14 +135,13 @@ class Pipeline:
             if by_signal["logs"]
             else None
         )
+        if by_signal["traces"] and decoded is None:
+            decoded = decode.decode_spans([record for _, record in by_signal["traces"]])
         spans = (
-            span_rows.read(
-                decoded or decode.decode_spans([record for _, record in by_signal["traces"]]),
-                self.runs["spans"], self._fingerprint_key, self._noise, self.dialects,
-            )
-            if by_signal["traces"]
+            span_rows.read(decoded, self.runs["spans"], self._fingerprint_key, self._noise, self.dialects)
+            if by_signal["traces"] and decoded is not None
             else None
-        )  # fmt: skip
+        )
         points = metric_rows.read(by_signal["metrics"], self.runs["metrics"]) if by_signal["metrics"] else None
         folded = []
         own = self._span_contents(spans)  # first: what waits has to meet these spans

@@ -27,6 +27,7 @@ from spanfold.collector.segments import segment_numbers
 from spanfold.collector.senders import Rates, Senders
 from spanfold.collector.signals import ALL
 from spanfold.collector.tls import Tls
+from spanfold.exporter.durable import read_document
 from spanfold.exporter.keys import Keyring
 
 STATUS_SECONDS = 0.5
@@ -62,7 +63,7 @@ class Collector:
         self._options, self._keys = options, keys
         self._status_path = options.data / "run" / "collector.json"
         self._started_ns = time.time_ns()
-        saved = _read_status(self._status_path)
+        saved = read_document(self._status_path)
         self._replayed: dict[str, Any] = saved.get("replayed", {})
         self.counters = Counters(tuple(signal.name for signal in ALL), saved.get("signals"))
         self.journal = Journal(
@@ -104,7 +105,7 @@ class Collector:
 
     def replay_if_asked(self) -> None:
         """Answers `spanfold dead replay`: takes the records of `run/replay` into the journal again."""
-        request = _read_status(self._options.data / "run" / "replay")
+        request = read_document(self._options.data / "run" / "replay")
         if not request or request["token"] == self._replayed.get("token"):
             return
         from spanfold.collector.dead_letters import DeadLetters  # hardly ever needed
@@ -140,7 +141,7 @@ class Collector:
 
     def _resent(self) -> dict[str, int]:
         """Signal -> items that the folder found stored already, as it has last told."""
-        counters = _read_status(self._options.data / "run" / "folder.json").get("counters", {})
+        counters = read_document(self._options.data / "run" / "folder.json").get("counters", {})
         return {signal: counters.get(name, 0) for signal, name in _RESENT.items()}
 
     def _count(self, record: JournalRecord) -> None:
@@ -183,14 +184,6 @@ def _allow_many_connections() -> None:
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _read_status(path: Path) -> dict[str, Any]:
-    try:
-        status = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return status if isinstance(status, dict) else {}
 
 
 def _first_segment(data: Path) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def write_durably(path: Path, raw: bytes, *, sync_directory: bool = True) -> None:
@@ -21,6 +23,15 @@ def write_durably(path: Path, raw: bytes, *, sync_directory: bool = True) -> Non
     temporary.rename(path)
     if sync_directory:
         sync_dirs([path.parent])
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A small JSON object that another process may be writing; empty if it is not there or half there."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def sync_dirs(directories: Iterable[Path]) -> None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from spanfold.exporter.durable import sync_dirs, write_durably
+from spanfold.exporter.durable import read_document, sync_dirs, write_durably
 
 DIRECTORY = "quarantine"
 _NOTE = ".note"
@@ -45,7 +45,7 @@ def pieces(data: Path) -> list[dict[str, Any]]:
     for path in sorted(p for p in directory.rglob("*") if p.is_file() and p.suffix != ".tmp"):
         relative = str(path.relative_to(data))
         if path.suffix == _NOTE:
-            note = _read(path)
+            note = read_document(path)
             piece = {"path": relative.removesuffix(_NOTE), "bytes": 0} | found.get(relative.removesuffix(_NOTE), {})
             found[relative.removesuffix(_NOTE)] = piece | {
                 "was": note.get("path"), "problem": note.get("problem"), "rows": note.get("rows"),
@@ -61,11 +61,3 @@ def drop(data: Path, path: str) -> None:
     for each in (kept, kept.with_name(kept.name + _NOTE)):
         each.unlink(missing_ok=True)
     sync_dirs([kept.parent])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        note = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return note if isinstance(note, dict) else {}

@@ -23,14 +23,13 @@ from spanfold.collector.lock import is_held
 from spanfold.collector.segments import Position, durable_end
 from spanfold.errors import SpanfoldError
 from spanfold.exporter.archive_erasure import erase_archives
-from spanfold.exporter.durable import write_durably
+from spanfold.exporter.durable import read_document, write_durably
 from spanfold.exporter.erasure import Erased, check, erase, find
 from spanfold.exporter.erasure_subject import Found, Subject
 from spanfold.exporter.errors import ExporterError, FileDamaged, LakeLocked
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.quarantine import drop, pieces
 from spanfold.exporter.redact import pseudonym
-from spanfold.requests import read_document
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 from spanfold.state.targets import Target

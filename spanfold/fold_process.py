@@ -54,10 +54,11 @@ def run(settings: Settings, stop: threading.Event, its_turn: Callable[[float], b
     sys.meta_path.insert(0, _WithoutPandas())
     _keep_freed_memory()
     gc.disable()
-    rehearsed = its_turn is not None and not its_turn(0)
-    if its_turn is not None and rehearsed:
+    rehearsed = False
+    if its_turn is not None and not its_turn(0):
         _rehearse_if_room()
         _tidy()
+        rehearsed = True
         while not its_turn(0.5):
             if stop.is_set():
                 return
@@ -67,7 +68,9 @@ def run(settings: Settings, stop: threading.Event, its_turn: Callable[[float], b
         care.begin()
         # What waits is safe in the lake before readers get a new snapshot. A record that may be blamed for a kill is
         # not folded by a process that has all to do for the first time.
-        if ((folding.doubts and not rehearsed) or not folding.step()) and not rehearsed:
+        if rehearsed:
+            folding.step()
+        elif folding.doubts or not folding.step():
             _rehearse_if_room()
         folding.publish()
         kept_at = tidied = time.monotonic()

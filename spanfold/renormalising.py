@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 from spanfold.collector.errors import CollectorError
 from spanfold.collector.lock import is_held
 from spanfold.errors import SpanfoldError
-from spanfold.exporter.durable import write_durably
+from spanfold.exporter.durable import read_document, write_durably
 from spanfold.exporter.errors import ExporterError, LakeLocked
 from spanfold.exporter.manifest import read_current
 from spanfold.renormaliser import Renormaliser, Request, Told
-from spanfold.requests import read_document
 from spanfold.settings import Settings
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from spanfold.exporter.durable import read_document
 
 _ANSWERED = {
     "flush": "flushed",
@@ -33,12 +34,3 @@ class Requests:
     def done(self, name: str, request: Mapping[str, Any]) -> None:
         """Its token is the answer from now on."""
         self.answered[_ANSWERED[name]] = request["token"]
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """A JSON object of `run/`; empty if it is not there or half there."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

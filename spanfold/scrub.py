@@ -22,6 +22,7 @@ import duckdb
 
 from spanfold.collector.journal_reader import damage
 from spanfold.collector.segments import segment_numbers, segment_path
+from spanfold.exporter.durable import read_document
 from spanfold.exporter.errors import FileDamaged, KeyMissing, ManifestDamaged, ManifestTooNew
 from spanfold.exporter.identity import problem_of_run
 from spanfold.exporter.keys import Keyring
@@ -29,7 +30,6 @@ from spanfold.exporter.lake import problem_of
 from spanfold.exporter.manifest import Manifest, manifest_dir, manifest_versions, read_current
 from spanfold.exporter.quarantine import pieces
 from spanfold.reading import NoDataDirectory
-from spanfold.requests import read_document
 
 PARTS = ("journal", "manifests", "lake", "identities", "snapshot", "keys", "state")
 _EXPORTED = {"spans", "suppressed"}  # tables that a call record is read from

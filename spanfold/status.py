@@ -14,8 +14,8 @@ from typing import Any
 
 from spanfold.collector.journal import DISK_SHARE, Position
 from spanfold.collector.journal_reader import Backlog, backlog
+from spanfold.exporter.durable import read_document
 from spanfold.exporter.quarantine import pieces
-from spanfold.requests import read_document
 
 _FULL_BYTES = 16 << 20
 

@@ -13,10 +13,11 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
-from spanfold import renormalising, requests
+from spanfold import renormalising
 from spanfold.cli import cli
 from spanfold.collector.journal_erasure import empty_records
 from spanfold.collector.segments import Position
+from spanfold.exporter.durable import read_document
 from spanfold.exporter.keys import Keyring
 from spanfold.exporter.manifest import read_current
 from spanfold.fold_process import fold_to_end
@@ -417,9 +418,7 @@ def test_a_folder_killed_while_it_renormalises_ends_what_it_began(tmp_path: Path
         verb.start()
         asked, more = running.data / "run" / "renormalise", 0
         for done in ("2025-11-20", "2025-11-22", "2025-11-24"):
-            wait_for(
-                lambda day=done: not verb.is_alive() or requests.read_document(asked).get("done", "") >= day, 60, done
-            )
+            wait_for(lambda day=done: not verb.is_alive() or read_document(asked).get("done", "") >= day, 60, done)
             running.kill("fold")
             more += 1
             running.send(traces([house(100_000 + more)]))
