@@ -164,7 +164,8 @@ def run(
     collector = Collector(options, keys)
     on_listening(collector)
     while not stop.wait(STATUS_SECONDS):
-        collector.replay_if_asked()
+        with contextlib.suppress(OSError):  # no file can be opened now: half a second later it is asked again
+            collector.replay_if_asked()
         collector.write_status()
     collector.stop()
 

@@ -23,6 +23,7 @@ from tests.flow.sending import NOON, SECOND, chat, traces
 
 STORED = "SELECT trace_id, span_id, input_tokens FROM calls"
 ROLLED = "SELECT coalesce(sum(calls), 0), coalesce(sum(input_tokens), 0) FROM rollup_hourly"
+END_SECONDS = 40.0  # the longest that a sender waits for the OK of what it has begun
 
 
 class Target(Protocol):
@@ -40,7 +41,7 @@ class Ledger:
         self.answered: Counter[int] = Counter()  # spans by the status that they were answered with, 0: no answer
         self.slowest_answer = 0.0
         self._product, self._spans, self._pause, self._first = product, spans, pause, first
-        self._stop = threading.Event()
+        self._stop, self._gives_up = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(senders)]
         for thread in self._threads:
             thread.start()
@@ -49,7 +50,9 @@ class Ledger:
         """Lets every sender finish what it has begun."""
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(END_SECONDS)
+        self._gives_up.set()
+        assert not any(thread.is_alive() for thread in self._threads), f"no OK within {END_SECONDS:g} s"
 
     def _send(self, sender: int) -> None:
         rng, batch = random.Random(f"{sender} {self._first}"), self._first
@@ -62,7 +65,7 @@ class Ledger:
                     for n in range(1, self._spans + 1)
                 ]
             ]
-            while waiting:
+            while waiting and not self._gives_up.is_set():
                 spans = waiting.pop()
                 if self._post(spans):
                     self.acknowledged += map(identity, spans)

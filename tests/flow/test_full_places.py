@@ -9,6 +9,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import duckdb
 import pytest
 
 from spanfold.analytics.snapshots import Snapshots
+from spanfold.collector.server import STATUS_SECONDS
 from tests.flow.faults import Kind, disk, parts
 from tests.flow.ledger import judge, load
 from tests.flow.running import wait_for
@@ -70,20 +72,22 @@ def test_no_inode_is_left(tmp_path: Path) -> None:
 
 
 def test_no_descriptor_is_left(tmp_path: Path) -> None:
-    """F10: 60 idle connections take every descriptor of the collector, the rest of them waits to be accepted: who is
-    connected is served or told 503, the process lives, and when they hang up everybody is served again."""
+    """F10: 60 idle connections take every descriptor of the collector for three of its rounds: who is connected is
+    served or told 503, others are hung up on, the process lives, and when they leave everybody is served again."""
     with parts(tmp_path) as running:
         pid = running.processes["collect"].pid
         limit = max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 20  # numbers from 0: some may be free below the highest
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
-        with load(running, senders=2, spans=10, pause=0.1) as ledger, contextlib.ExitStack() as idle:
-            for _ in range(60):
-                idle.enter_context(socket.create_connection(("127.0.0.1", running.http_port), 5))
-            wait_for(lambda: len(os.listdir(f"/proc/{pid}/fd")) >= limit - 4, 20, "no descriptor left")
-            assert running.runs("collect")
-            idle.close()
-            before = len(ledger.acknowledged)
-            wait_for(lambda: len(ledger.acknowledged) > before, 30, "an OK afterwards")
+        with load(running, senders=2, spans=10, pause=0.1) as ledger:
+            for _ in range(2):
+                with contextlib.ExitStack() as idle:
+                    for _ in range(60):
+                        idle.enter_context(socket.create_connection(("127.0.0.1", running.http_port), 5))
+                    wait_for(lambda: len(os.listdir(f"/proc/{pid}/fd")) >= limit - 4, 20, "no descriptor left")
+                    time.sleep(3 * STATUS_SECONDS)
+                    assert running.runs("collect")
+                before = len(ledger.acknowledged)
+                wait_for(lambda before=before: len(ledger.acknowledged) > before, 30, "an OK afterwards")
         running.flush()
         verdict = judge(running.data, ledger.acknowledged)
     assert verdict.is_good, verdict
