@@ -25,6 +25,7 @@ from spanfold.semconv.schema import FACT_COLUMNS, LINKS, SPANS, SUPPRESSED
 _TREE = ("tenant", "trace_id", "span_id", "parent_span_id", "scope_name", "start_time", "duration_ns",
          "is_candidate", "is_container")  # fmt: skip
 _ROLLED = ("project", "service_name", "environment", "operation", "key_label", "status")
+_SAID = ("date", "start_time", "duration_ns", "conversation_id", "session_id", "user_id", "service_name")  # of a turn
 COLUMNS = ("date", *_TREE, *_ROLLED, *FACT_COLUMNS)  # what is read of a span
 STATE = ("is_fact", "has_content", "reason", "merged_into", "fills")  # what was decided before
 
@@ -69,7 +70,8 @@ class Deriver:
         rows = list(contexts)
         with_content = {(r["tenant"], r["trace_id"], r["span_id"]) for r in rows}
         fresh = _frame(_NO_SPANS if spans is None else spans)
-        calls = fresh.filter(pl.col("is_candidate")).select("tenant", "trace_id", "response_id", "start_time")
+        asked = fresh.lazy().filter(pl.col("is_candidate"))
+        calls = asked.select("tenant", "trace_id", "response_id", "start_time").collect()
         self._response_ids.learn(calls)
         touching = calls.select("tenant", "trace_id").unique()
         old = stored_before | _late(rows, fresh)
@@ -146,10 +148,9 @@ class Deriver:
         if not contexts:
             return
         told = {row["trace_id"] for row in contexts}
-        calls = whole.filter(
-            pl.col("is_candidate") & pl.col("has_content") & pl.col("trace_id").is_in(list(told))
-        ).iter_rows(named=True)
-        spans = {(r["tenant"], r["trace_id"], r["span_id"]): r for r in calls}
+        spoken = pl.col("is_candidate") & pl.col("has_content") & pl.col("trace_id").is_in(list(told))
+        calls = whole.lazy().filter(spoken).select(*_identity_schema(), *_SAID).collect()
+        spans = {row[:3]: row[3:] for row in calls.rows()}
         turns: dict[tuple[str, str, str], Turn] = {}
         for row in contexts:
             identity = (row["tenant"], row["trace_id"], row["span_id"])
@@ -172,11 +173,11 @@ class Deriver:
         """A new turn, or a copy of the known one that a later revision changes; None for what is not a call."""
         known, row = self._continuations.get(identity), spans.get(identity)
         if row is not None:
-            end = row["start_time"] + dt.timedelta(microseconds=max(0, row["duration_ns"]) // 1000)
+            day, start, duration_ns, conversation, session, user, service = row
+            end = start + dt.timedelta(microseconds=max(0, duration_ns) // 1000)
             return Turn(
-                *identity, date=row["date"], start=row["start_time"], end=end,
-                stated=row["conversation_id"] or row["session_id"], user=row["user_id"], service=row["service_name"],
-            )  # fmt: skip
+                *identity, date=day, start=start, end=end, stated=conversation or session, user=user, service=service
+            )
         if known is None:
             return None
         return Turn(
@@ -256,10 +257,10 @@ def _changed(whole: pl.DataFrame, after: pl.DataFrame, known: int) -> list[int]:
 
 def _signed_calls(whole: pl.DataFrame, after: pl.DataFrame, known: int, changed: list[int]) -> pl.DataFrame:
     """Calls that begin to count (+1) and calls that no longer count as they did (-1)."""
-    touched = sorted({*changed, *range(known, len(after))})
-    plus = after[touched].filter(pl.col("is_candidate") & pl.col("reason").is_null())
     old = [row for row in changed if row < known]
-    minus = whole[old].filter(pl.col("is_candidate") & pl.col("reason").is_null())
+    counted = pl.col("is_candidate") & pl.col("reason").is_null()
+    plus = pl.concat([after[old], after.slice(known)]).filter(counted)
+    minus = whole[old].filter(counted)
     parts = [_filled(frame).with_columns(sign=pl.lit(sign, pl.Int64)) for frame, sign in ((plus, 1), (minus, -1))]
     return pl.concat(parts)
 

@@ -154,12 +154,12 @@ def inherit(spans: pl.DataFrame, calls: Index, above: Index, out: dict[int, Deci
     requested model, where it names none, from the nearest span above it that does."""
     if not len(calls):
         return
-    own = spans[calls].select("tenant", "trace_id", *INHERITED).with_columns(row=pl.Series(calls))
+    own = spans.select("tenant", "trace_id", *INHERITED)[calls].with_columns(row=pl.Series(calls))
     lacking = own.filter(pl.any_horizontal(pl.col(INHERITED).is_null()))
     if len(lacking):
         _from_trace(spans, lacking, out)
-    nameless = spans[calls].select(pl.col("request_model").is_null() & pl.col("response_model").is_null()).to_series()
-    for row in calls[nameless.to_numpy()].tolist():
+    nameless = (spans["request_model"].is_null() & spans["response_model"].is_null()).to_numpy()
+    for row in calls[nameless[calls]].tolist():
         held = dict(out[row].fills) if row in out else {}
         if "request_model" not in held and "response_model" not in held:
             _model_above(spans, row, above, out)

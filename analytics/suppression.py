@@ -59,13 +59,18 @@ def decide(spans: pl.DataFrame) -> dict[int, Decision]:
     leaves = np.flatnonzero(candidate & ~wraps & ~bare)
     for group in twins(spans, leaves, above):
         merge(spans, group, "twin", out)
-    for group in mirrors(spans, np.array([row for row in leaves.tolist() if not _gone(out, row)], np.int64)):
+    for group in mirrors(spans, _without_gone(leaves, out)):
         merge(spans, group, "mirror", out)
     _keep_mirrors(spans, candidate, out)
     take_facts(spans, above, out)
-    calls = np.array([row for row in np.flatnonzero(candidate).tolist() if not _gone(out, row)], np.int64)
-    inherit(spans, calls, above, out)
+    inherit(spans, _without_gone(np.flatnonzero(candidate), out), above, out)
     return out
+
+
+def _without_gone(rows: Index, out: dict[int, Decision]) -> Index:
+    """Those of these rows that are calls."""
+    gone = [row for row, decision in out.items() if decision.reason is not None]
+    return rows[~np.isin(rows, gone)]
 
 
 def _gone(out: dict[int, Decision], row: int) -> bool:

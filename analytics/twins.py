@@ -25,11 +25,13 @@ def twins(spans: pl.DataFrame, leaves: Index, above: Index) -> list[Group]:
     """Groups of rows that are one call of one trace."""
     if len(leaves) < 2:
         return []
-    frame = spans[leaves].select(
+    frame = spans.select(
         "tenant", "trace_id", "response_id", "scope_name", "input_tokens", "output_tokens", "status"
-    ).with_columns(row=pl.Series(leaves))  # fmt: skip
-    same_id = _members(frame.filter(pl.col("response_id").is_not_null()), ["response_id"], scopes=1)
+    )[leaves].with_columns(row=pl.Series(leaves))  # fmt: skip
+    same_id = _members(_repeated(frame), ["response_id"], scopes=1)
     groups = [group for rows in same_id for group in _of_one_id(spans, rows, above)]
+    if frame["scope_name"].n_unique() < 2:
+        return [sorted(group) for group in groups]
     taken = {row for group in groups for row in group}
     told = frame.filter(pl.col("input_tokens").is_not_null() & pl.col("output_tokens").is_not_null())
     for rows in _members(told, ["input_tokens", "output_tokens"], scopes=2):
@@ -44,9 +46,9 @@ def mirrors(spans: pl.DataFrame, calls: Index) -> list[Group]:
     """Pairs of calls in two traces: one response id, told by different services or scopes at the same time."""
     if len(calls) < 2:
         return []
-    frame = spans[calls].select("tenant", "trace_id", "response_id").with_columns(row=pl.Series(calls))
+    frame = spans.select("tenant", "trace_id", "response_id")[calls].with_columns(row=pl.Series(calls))
     suspects: list[Group] = (
-        frame.filter(pl.col("response_id").is_not_null())
+        _repeated(frame)
         .group_by("tenant", "response_id")
         .agg("row", pl.col("trace_id").n_unique().alias("traces"))
         .filter(pl.col("traces") > 1)["row"]
@@ -62,6 +64,12 @@ def mirrors(spans: pl.DataFrame, calls: Index) -> list[Group]:
                     groups.append([first, second])
                     used |= {first, second}
     return groups
+
+
+def _repeated(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose response id others state too: few, so that what follows costs nearly nothing."""
+    ids = frame["response_id"]
+    return frame.filter(ids.is_not_null() & ids.is_duplicated())
 
 
 def _members(frame: pl.DataFrame, keys: list[str], *, scopes: int) -> list[Group]:

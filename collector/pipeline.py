@@ -86,12 +86,17 @@ class Pipeline:
         self._tenants: dict[str, _Tenant] = {}
         self.runs = dict(runs)
 
-    def fold(self, entries: Sequence[Entry], *, flush: bool, decoded: SpanBatch | None = None) -> Batch:
+    def fold(
+        self, entries: Sequence[Entry], *, flush: bool, decoded: Callable[[], SpanBatch] | None = None,
+        again: Callable[[], Sequence[Entry]] | None = None,
+    ) -> Batch:  # fmt: skip
         """Folds a chunk. Entries that cannot be folded alone while others can are set aside; else the error goes up.
-        `decoded` are the spans of its trace requests, where that was done before."""
+        `decoded` hands over the spans of its trace requests, where that was done before; `again` gives the same
+        entries with their bodies, which they may have lost to that."""
         try:
             return self._fold(entries, flush=flush, decoded=decoded)
         except Exception as error:  # whatever one record does, the others go on: find it by folding each alone
+            entries = again() if again is not None else entries
             bad = self._unfoldable(entries)
             if not bad or len(bad) == len(entries):  # no record's fault: nothing may be set aside for it
                 raise
@@ -125,7 +130,7 @@ class Pipeline:
             self._meetings, [e for e in entries if e[1].signal == "logs"], self._record_key, self.dialects
         )
 
-    def _fold(self, entries: Sequence[Entry], *, flush: bool, decoded: SpanBatch | None = None) -> Batch:
+    def _fold(self, entries: Sequence[Entry], *, flush: bool, decoded: Callable[[], SpanBatch] | None = None) -> Batch:
         batch, today = Batch(), dt.datetime.now(dt.UTC).date()
         by_signal = defaultdict(list)
         for entry in entries:
@@ -135,11 +140,10 @@ class Pipeline:
             if by_signal["logs"]
             else None
         )
-        if by_signal["traces"] and decoded is None:
-            decoded = decode.decode_spans([record for _, record in by_signal["traces"]])
-        spans = (
-            span_rows.read(decoded, self.runs["spans"], self._fingerprint_key, self._noise, self.dialects)
-            if by_signal["traces"] and decoded is not None
+        decoded = decoded or (lambda: decode.decode_spans([record for _, record in by_signal["traces"]]))
+        spans = (  # what was decoded is held by nobody else, and goes as soon as it is read
+            span_rows.read(decoded(), self.runs["spans"], self._fingerprint_key, self._noise, self.dialects)
+            if by_signal["traces"]
             else None
         )
         points = metric_rows.read(by_signal["metrics"], self.runs["metrics"]) if by_signal["metrics"] else None

@@ -15,7 +15,7 @@ the end of the next process says which of the two it was.
 from __future__ import annotations
 
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,14 +31,23 @@ _PARTS, _GIVE_UP = 16, 4  # parts of a chunk that ended a process; tries of a re
 _NOWHERE = Position(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
-    """Records of the journal, and where they end."""
+    """Records of the journal, and where they end. Where the trace requests were decoded ahead, their bodies are gone:
+    a chunk is the largest thing that a process holds, and it holds two."""
 
     entries: list[Entry]
     after: Position
-    spans: SpanBatch | None = None  # those of the trace requests, if they were decoded ahead
+    bytes: int  # of all bodies
+    decoded: SpanBatch | None = None
     doubted: bool = False  # a process ended on it, or around it: to be durable before anything else is tried
+
+    def spans(self) -> SpanBatch:
+        """Those of its trace requests; held by who asks and nobody else. Raises ValueError for what is no request."""
+        decoded, self.decoded = self.decoded, None
+        if decoded is None:
+            decoded = decode.decode_spans([record for _, record in self.entries if record.signal == "traces"])
+        return decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +75,24 @@ class Chunks:
         """What stands there. Notes that it is being tried; what has ended too many processes is set aside instead."""
         doubt = self._doubt(position)
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == position:
-            chunk = ahead[1].result()
-        else:
-            chunk = Chunk(*self._journal.read(position, doubt.limit))
+        chunk = ahead[1].result() if ahead and ahead[0] == position else self._read(position, doubt.limit)
         entries, after = chunk.entries, chunk.after
         if not entries:
             return chunk
         if doubt.alone >= _GIVE_UP:
             for entry in entries:
                 self._dead.put(*entry, f"the fold process ended {_GIVE_UP} times while it worked on this record alone")
-            return Chunk([], after)
+            return Chunk([], after, 0)
         begun = {
             "position": position, "after": after, "until": max(doubt.until, after), "limit": doubt.limit,
-            "tries": doubt.tries, "records": len(entries), "bytes": sum(len(record.body) for _, record in entries),
+            "tries": doubt.tries, "records": len(entries), "bytes": chunk.bytes,
             "alone": doubt.alone,
         }  # fmt: skip
         self._marker.write_text(json.dumps(begun))
-        doubted = doubt != _Doubt(self._size)
-        if self.is_full(chunk) and not doubted:
+        chunk.doubted = doubt != _Doubt(self._size)
+        if self.is_full(chunk) and not chunk.doubted:
             self._ahead = (after, self._reading.submit(self._read_and_decode, after))
-        return replace(chunk, doubted=doubted)
+        return chunk
 
     def searches(self, position: Position) -> bool:
         """Is a chunk that ended a process still being read in parts?"""
@@ -98,23 +104,36 @@ class Chunks:
 
     def read(self, position: Position) -> Chunk:
         """One chunk, without a mark."""
-        return Chunk(*self._journal.read(position, self._size))
+        return self._read(position, self._size)
+
+    def again(self, chunk: Chunk, position: Position) -> list[Entry]:
+        """The entries of a chunk that was read there, with all bodies."""
+        if self._ahead is not None:
+            wait([self._ahead[1]])  # the journal has one reader
+        return [entry for entry in self.read(position).entries if entry[0] < chunk.after]
 
     def is_full(self, chunk: Chunk) -> bool:
         """Is there probably more to fold at once?"""
-        return sum(len(record.body) for _, record in chunk.entries) > self._size // 2
+        return chunk.bytes > self._size // 2
 
     def close(self) -> None:
         self._reading.shutdown()
         self._journal.close()
 
+    def _read(self, position: Position, limit: int) -> Chunk:
+        entries, after = self._journal.read(position, limit)
+        return Chunk(entries, after, sum(len(record.body) for _, record in entries))
+
     def _read_and_decode(self, position: Position) -> Chunk:
         chunk = self.read(position)
         try:
-            spans = decode.decode_spans([record for _, record in chunk.entries if record.signal == "traces"])
+            chunk.decoded = chunk.spans()
         except Exception:  # who folds it finds out which record it is
             return chunk
-        return replace(chunk, spans=spans)
+        chunk.entries = [
+            (at, replace(record, body=b"") if record.signal == "traces" else record) for at, record in chunk.entries
+        ]
+        return chunk
 
     def _doubt(self, position: Position) -> _Doubt:
         try:

@@ -159,7 +159,9 @@ class Folding:
         if flushing or any(record.signal != "traces" for _, record in entries):
             self._settle_commit()  # log records look for their spans in the lake
         self._stored.manifest = self.lake.manifest
-        batch = self._pipeline.fold(entries, flush=flushing, decoded=chunk.spans)
+        batch = self._pipeline.fold(
+            entries, flush=flushing, decoded=chunk.spans, again=partial(self._chunks.again, chunk, self._position)
+        )
         if after != self._position or batch.contexts or batch.facts:
             self._begin_commit(batch, after)
         self._position = after

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from spanfold.collector import decode
+from spanfold.collector import decode, span_rows
+from spanfold.collector.dead_letters import DeadLetters
 from tests.flow.sending import NOON, SECOND, Product, chat, product, span, traces
 
 CHUNK = 100  # bytes of journal: each request below is a full chunk of its own
@@ -92,6 +93,31 @@ def test_a_backlog_of_many_chunks_is_stored_as_one_chunk_is(tmp_path: Path) -> N
             )
     assert found[0] == found[1]
     assert [len(found[0][0]), len(found[0][1])] == [20, 20]
+
+
+def test_what_cannot_be_folded_is_found_in_a_chunk_that_was_decoded_ahead(tmp_path: Path, monkeypatch: Any) -> None:
+    """The bodies of such a chunk are gone: they are read again, one is set aside whole, the others are stored."""
+    real = span_rows.read
+
+    def read(source: Any, *rest: Any) -> Any:
+        if "poison" in source.columns["name"].to_pylist():
+            raise RuntimeError
+        return real(source, *rest)
+
+    monkeypatch.setattr(span_rows, "read", read)
+    bad = traces([span(5, 1, name="poison")])
+    bodies = [*(traces([chat(trace, 1)]) for trace in (1, 2, 3, 4)), bad, traces([chat(6, 1)])]
+    with product(tmp_path, chunk_bytes=sum(map(len, bodies[:3])) + 300) as p:
+        p.send(*bodies)
+        p.folding.step()
+        assert p.folding._chunks._ahead is not None
+        ahead = p.folding._chunks._ahead[1].result()
+        assert [len(record.body) for _, record in ahead.entries] == [0, 0, 0]
+        p.fold()
+        letters = DeadLetters(tmp_path, p.folding._keyring)
+        assert [letters.record(name).body for name in letters.names()] == [bad]
+        stored = [(f"{n:032x}", 1, 100) for n in (1, 2, 3, 4, 6)]
+        assert p.query("SELECT trace_id, count(*), sum(input_tokens) FROM calls GROUP BY 1 ORDER BY 1") == stored
 
 
 def test_a_flush_is_answered_when_it_can_be_read(tmp_path: Path) -> None:
