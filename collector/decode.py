@@ -55,7 +55,8 @@ def decode_logs(records: Sequence[Record]) -> LogBatch:
 def _open(message: str, records: Sequence[Record]) -> tuple[pa.StructArray, np.ndarray[Any, Any], list[Resource]]:
     """(flat items, origin index of each item, origins). An origin is one scope of one resource of one record."""
     try:
-        batch = handler(message).list_to_record_batch([record.body for record in records])
+        # Not from a list: that takes nearly twice the time, and lets no other thread run.
+        batch = handler(message).array_to_record_batch(pa.array([record.body for record in records], pa.binary()))
     except Exception as error:  # ptars raises its own and protobuf's errors; all mean one thing
         raise ValueError(f"not a valid OTLP {message.lower()} request: {error}") from error
     resources, record_of = _flatten(batch.column(0), np.arange(len(records)))
