@@ -18,6 +18,7 @@ from spanfold.collector.errors import RecordDamaged
 from spanfold.collector.segments import (
     HEADER_BYTES,
     SIGNALS,
+    Bodies,
     Ciphers,
     Header,
     JournalKeys,
@@ -39,6 +40,7 @@ class _Chunk:
     """Records read so far, and how many bytes of payload they may have."""
 
     max_bytes: int
+    bodies: Bodies | None
     taken: int = 0
     records: list[tuple[Position, JournalRecord]] = field(default_factory=list)
 
@@ -56,12 +58,15 @@ class JournalReader:
         self._stuck = (Position(-1, -1), 0.0)
         self.damaged = 0  # pieces of the journal set aside by this reader
 
-    def read(self, position: Position, max_bytes: int) -> tuple[list[tuple[Position, JournalRecord]], Position]:
-        """Records from `position` on, as many as fit in `max_bytes` (at least one), and where to read next.
+    def read(
+        self, position: Position, max_bytes: int, bodies: Bodies | None = None
+    ) -> tuple[list[tuple[Position, JournalRecord]], Position]:
+        """Records from `position` on, as many as fit in `max_bytes` (at least one), and where to read next. `bodies`
+        takes those of trace requests out of them.
 
         Raises RecordTooNew, and what the keyring raises when a key is lost: nothing is skipped then.
         """
-        chunk = _Chunk(max_bytes)
+        chunk = _Chunk(max_bytes, bodies)
         while True:
             numbers = segment_numbers(self._directory)  # listed before reading: a segment with a successor is finished
             position = _reachable(position, numbers)
@@ -87,7 +92,7 @@ class JournalReader:
             if len(raw) < header.frame_bytes or zlib.crc32(memoryview(raw)[HEADER_BYTES:]) != header.check:
                 break
             try:
-                chunk.records.append((position, unseal(header, raw, self._ciphers)))
+                chunk.records.append((position, unseal(header, raw, self._ciphers, chunk.bodies)))
                 chunk.taken += header.length
             except RecordDamaged:
                 self._set_aside(position, raw)

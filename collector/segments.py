@@ -141,8 +141,15 @@ def seal(record: JournalRecord, key_id: int, cipher: AESGCM) -> bytearray:
     return frame
 
 
-def unseal(header: Header, frame: bytes, ciphers: Ciphers) -> JournalRecord:
-    """The record of a whole frame. Raises RecordDamaged, RecordTooNew, and what the keyring raises for a lost key."""
+class Bodies(Protocol):
+    """Takes the bodies of trace requests out of their records."""
+
+    def append(self, body: memoryview) -> None: ...
+
+
+def unseal(header: Header, frame: bytes, ciphers: Ciphers, bodies: Bodies | None = None) -> JournalRecord:
+    """The record of a whole frame; where somebody takes the `bodies`, that of a trace request without its own. Raises
+    RecordDamaged, RecordTooNew, and what the keyring raises for a lost key."""
     if header.version > FRAME_VERSION:
         raise RecordTooNew(f"the journal holds a record of format {header.version}: install the release that wrote it")
     cipher = ciphers.of(header.key_id)
@@ -155,9 +162,14 @@ def unseal(header: Header, frame: bytes, ciphers: Ciphers) -> JournalRecord:
     tenant_bytes, label_bytes = _META.unpack_from(plain)
     label_at = _META.size + tenant_bytes
     body_at = label_at + max(label_bytes, 0)
+    if bodies is not None and header.signal == "traces":
+        bodies.append(memoryview(plain)[body_at:])
+        body = b""
+    else:
+        body = plain[body_at:]
     return JournalRecord(
         signal=header.signal, tenant=plain[_META.size : label_at].decode(), received_ns=header.received_ns,
-        key_label=plain[label_at:body_at].decode() if label_bytes >= 0 else None, body=plain[body_at:],
+        key_label=plain[label_at:body_at].decode() if label_bytes >= 0 else None, body=body,
         items=header.items,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from spanfold.collector import decode
@@ -69,6 +69,7 @@ class Chunks:
         self._size = size
         self._marker = data / "run" / "folding.json"
         self._reading = ThreadPoolExecutor(1)
+        self._bodies: decode.JoinedBodies | None = None  # while there are chunks to read ahead
         self._ahead: tuple[Position, Future[Chunk]] | None = None
 
     def next(self, position: Position) -> Chunk:
@@ -92,6 +93,8 @@ class Chunks:
         chunk.doubted = doubt != _Doubt(self._size)
         if self.is_full(chunk) and not chunk.doubted:
             self._ahead = (after, self._reading.submit(self._read_and_decode, after))
+        else:
+            self._bodies = None
         return chunk
 
     def searches(self, position: Position) -> bool:
@@ -125,15 +128,15 @@ class Chunks:
         return Chunk(entries, after, sum(len(record.body) for _, record in entries))
 
     def _read_and_decode(self, position: Position) -> Chunk:
-        chunk = self.read(position)
+        bodies = self._bodies = self._bodies or decode.JoinedBodies(self._size)
+        bodies.clear()
+        entries, after = self._journal.read(position, self._size, bodies)
+        size = len(bodies) + sum(len(record.body) for _, record in entries)
         try:
-            chunk.decoded = chunk.spans()
+            traces = [record for _, record in entries if record.signal == "traces"]
+            return Chunk(entries, after, size, decode.decode_spans(traces, bodies))
         except Exception:  # who folds it finds out which record it is
-            return chunk
-        chunk.entries = [
-            (at, replace(record, body=b"") if record.signal == "traces" else record) for at, record in chunk.entries
-        ]
-        return chunk
+            return self.read(position)
 
     def _doubt(self, position: Position) -> _Doubt:
         try:

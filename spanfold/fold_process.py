@@ -41,7 +41,8 @@ from spanfold.renormalising import renormalise_if_asked
 from spanfold.retaining import Retention
 from spanfold.settings import Settings
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # mallopt(3)
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # mallopt(3)
+_ARENAS = 2  # more, and what one thread freed is not there for another; one, and threads wait for each other
 _MB = 1 << 20
 _TIDY_SECONDS = 60.0  # between looks for cycles while there is nothing to fold
 _TIDY_AT_LAST = 900.0  # between looks for cycles whatever there is to fold
@@ -210,7 +211,9 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
-    for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 1024 * _MB), (_M_TOP_PAD, 64 * _MB)):
+    for parameter, value in (
+        (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 1024 * _MB), (_M_TOP_PAD, 64 * _MB), (_M_ARENA_MAX, _ARENAS)
+    ):  # fmt: skip
         mallopt(parameter, value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from spanfold.collector.decode import decode_logs, decode_spans
+from spanfold.collector.decode import JoinedBodies, decode_logs, decode_spans
 from spanfold.collector.walk import walk_logs, walk_spans
 from spanfold.semconv.records import AttributeColumns
 from tests.semconv.otlp import (
@@ -96,6 +97,23 @@ def test_any_log(log: LogRecord) -> None:
     """Whatever a log record holds, both readers give the same."""
     records = [log_request(log, log)]
     assert same(rows(decode_logs(records)), rows(walk_logs(records)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(trace_requests(), trace_requests())
+def test_bodies_in_a_buffer_that_is_used_again(records: list[Accepted], others: list[Accepted]) -> None:
+    """Bodies that were taken out of their records read the same; what was read stays when the next ones overwrite
+    them, also where they are larger than the buffer."""
+    bodies, seen = JoinedBodies(256), []
+    for some in (records, others):
+        bodies.clear()
+        for record in some:
+            bodies.append(memoryview(record.body))
+        assert len(bodies) == sum(len(record.body) for record in some)
+        seen.append(decode_spans([replace(record, body=b"") for record in some], bodies))
+    bodies.clear()
+    bodies.append(memoryview(bytes(100_000)))
+    assert same([rows(batch) for batch in seen], [rows(walk_spans(some)) for some in (records, others)])
 
 
 def test_nothing_in_a_request() -> None:
