@@ -100,14 +100,13 @@ class Filler:
             texts = pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int32)), pa.array(found, pa.string()))
             return rows, self._mapped(source, texts)
         at = self.attributes.positions(source.key)
-        tags = self.attributes.tags[at]
-        plain = at[tags == STRING]
-        if len(plain) == len(at):
-            return self.attributes.rows[at], self._mapped(source, self.attributes.text_at(at))
-        other = at[tags != STRING]
+        rows, texts = self.attributes.strings(source.key)
+        if len(rows) == len(at):
+            return rows, self._mapped(source, texts)
+        other = at[self.attributes.tags[at] != STRING]
         told = pa.array([_as_text(v) for v in self.attributes.decode(other)], pa.string())
-        rows = np.concatenate([self.attributes.rows[plain], self.attributes.rows[other]])
-        return rows, self._mapped(source, pa.concat_arrays([self.attributes.text_at(plain), told]))
+        rows = np.concatenate([rows, self.attributes.rows[other]])
+        return rows, self._mapped(source, pa.concat_arrays([texts, told]))
 
     def _mapped(self, source: Source, texts: Any) -> Any:
         """Texts after pattern and value map, both over unique values."""

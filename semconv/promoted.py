@@ -18,7 +18,7 @@ from spanfold.semconv import value_columns
 from spanfold.semconv.anyvalue import decode_any_value
 from spanfold.semconv.records import AttributeColumns
 from spanfold.semconv.schema import PROMOTED
-from spanfold.semconv.value_columns import ARRAY, BOOL, INT, STRING, Rows
+from spanfold.semconv.value_columns import ARRAY, BOOL, INT, STRING
 
 _KINDS = {"string": STRING, "int": INT, "bool": BOOL, "strings": ARRAY}
 _JOINT = "\x1f"
@@ -35,22 +35,23 @@ def promoted(
         at = attributes.of_kind(rule.key, _KINDS[rule.kind])
         if column is None or not len(at):
             continue
-        same = _same(rule.kind, attributes, at, column.take(pa.array(attributes.rows[at])))
+        same = _same(attributes, rule.key, rule.kind, column.take(pa.array(attributes.rows[at])))
         taken[at[same]] = True
         bits[attributes.rows[at[same]]] |= np.uint64(1 << position)
     return bits, taken
 
 
-def _same(kind: str, attributes: AttributeColumns, at: Rows, held: pa.Array) -> NDArray[np.bool_]:
-    raw = attributes.raw_at(at)
+def _same(attributes: AttributeColumns, key: str, kind: str, held: pa.Array) -> NDArray[np.bool_]:
+    """Of the values of this kind under this key: is what the column holds the same?"""
     sent: Any
     if kind == "string":
-        sent = value_columns.texts(raw)
-    elif kind == "strings":
-        return _same_lists(raw, held)
+        sent = attributes.strings(key)[1]
     elif kind == "int":
-        sent = pa.array(value_columns.integers(raw))
+        sent = pa.array(attributes.ints(key))
     else:
+        raw = attributes.raw_at(attributes.of_kind(key, _KINDS[kind]))
+        if kind == "strings":
+            return _same_lists(raw, held)
         sent = pa.array(value_columns.booleans(raw))
     return _flags(pc.equal(sent, held.cast(sent.type)))
 

@@ -48,6 +48,8 @@ class AttributeColumns:
     codes: NDArray[np.int32]
     rows: Rows
     values: pa.BinaryArray
+    _texts: dict[str, pa.StringArray] = field(default_factory=dict, repr=False, compare=False)  # read twice: kept
+    _ints: dict[str, NDArray[np.int64]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -105,7 +107,17 @@ class AttributeColumns:
     def strings(self, key: str) -> tuple[Rows, pa.StringArray]:
         """(rows, texts) of the string values under this key."""
         at = self.of_kind(key, STRING)
-        return self.rows[at], self.text_at(at)
+        texts = self._texts.get(key)
+        if texts is None:
+            texts = self._texts[key] = self.text_at(at)
+        return self.rows[at], texts
+
+    def ints(self, key: str) -> NDArray[np.int64]:
+        """The numbers of `of_kind(key, INT)`."""
+        numbers = self._ints.get(key)
+        if numbers is None:
+            numbers = self._ints[key] = value_columns.integers(self.raw_at(self.of_kind(key, INT)))
+        return numbers
 
     def of_kind(self, key: str, kind: int) -> Rows:
         """Positions in `values` of the values of this kind under this key."""
@@ -132,7 +144,7 @@ class AttributeColumns:
         at = self.positions(key)
         known = self.tags[at] == INT
         out = np.zeros(len(at), np.int64)
-        out[known] = value_columns.integers(self.raw_at(at[known]))
+        out[known] = self.ints(key)
         others = np.flatnonzero(~known)
         numbers = self._numbers_at(at[others])
         whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2.0**63)
