@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from spanfold.cli import with_settings
+from spanfold.cli.money import money_options, rates_of, tell_rates
 from spanfold.errors import SpanfoldError
 
 if TYPE_CHECKING:
@@ -163,9 +164,7 @@ def tail(settings: Settings, count: int, follow: bool, spans: bool, as_json: boo
 @click.command()
 @with_settings()
 @click.option("--days", type=click.IntRange(1), default=7, show_default=True, help="How far back.")
-@click.option("--prices", "basis", type=click.Choice(["true", "believed", "today"]), default="true", show_default=True,
-              help="Prices true at the time of a call, as believed then, or of today.")  # fmt: skip
-@click.option("--currency", help="Money to show, by the rates of `spanfold prices rate`.  [default: the setting]")
+@money_options
 @_as_json
 def stats(settings: Settings, days: int, basis: str, currency: str | None, as_json: bool) -> None:
     """Calls, tokens and cost of the last days by key and model."""
@@ -177,12 +176,7 @@ def stats(settings: Settings, days: int, basis: str, currency: str | None, as_js
     filters = Filters(start=until - dt.timedelta(days=days), end=until)
     view = open_reader(settings.data, content=False).view()
     money = (currency or settings.currency).upper()
-    rates = view.query("exchange_used", filters, currency=money).to_pylist()
-    if money != "USD" and not rates:
-        raise SpanfoldError(
-            f"no exchange rate of {money} is in the snapshot: state what one is worth in USD with "
-            f"`spanfold prices rate {money} AMOUNT`; a running `spanfold up` takes it over within 10 seconds"
-        )
+    rates = rates_of(view, filters, money)
     rows = view.query(
         "cost_table", filters, by="key", then_by="model", limit=1_000, basis=basis, currency=money
     ).to_pylist()  # fmt: skip
@@ -191,10 +185,7 @@ def stats(settings: Settings, days: int, basis: str, currency: str | None, as_js
         print_json({"days": days, "since": filters.start, "prices": basis, "currency": money, "rates": rates,
                     "rows": named})  # fmt: skip
         return
-    for rate in [rates[0], rates[-1]] if len(rates) > 2 else rates:
-        print(f"1 {money} = {rate['usd']} USD from {rate['day']} on", file=sys.stderr)
-    if len(rates) > 2:
-        print(f"{len(rates):,} rates count in this time", file=sys.stderr)
+    tell_rates(rates, money)
     table = [[row["key"], row["then_key"], *(row[name] for name in STATS)] for row in rows]
     print_table(("key", "model", *STATS), table, note="" if rows else f"no calls in the last {days} days")
 

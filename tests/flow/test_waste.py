@@ -356,7 +356,7 @@ def in_2025() -> list[Span]:
 
 def test_waste_follows_the_chosen_prices_and_currency(tmp_path: Path) -> None:
     """Every waste statement prices as the Costs screen does: as true then, as believed then or as of today, in dollars
-    or at the rate of the day; the total is that of Costs."""
+    or at the rate of the day; the total is that of Costs. The verb says the same, and refuses money without a rate."""
     stated = [(0.000005, dt.datetime(2025, 1, 1, tzinfo=dt.UTC)), (0.00001, dt.datetime(2025, 12, 1, tzinfo=dt.UTC))]
     with product(tmp_path) as p:
         with StateStore.open(p.data) as state:
@@ -379,6 +379,13 @@ def test_waste_follows_the_chosen_prices_and_currency(tmp_path: Path) -> None:
         for name, column in (("cost_table", "cost"), ("waste_resent", "resent_cost"), ("waste_repeats", "retry_cost")):
             assert sum(row["cost"] for row in reader.rows(name, **chosen)) == expected[column]
         assert [row["missed_cost"] for row in reader.rows("waste_misses", **chosen)] == [expected["missed_cost"]]
+        options = ["--days", "20000", "--prices", basis, "--currency", currency.lower(), "--json"]
+        told = json.loads(CliRunner().invoke(cli, ["waste", "--data", str(p.data), *options]).stdout)
+        assert {name: told["totals"][name] for name in expected} == expected
+        assert [row["cost"] for row in told["repeats"]] == [expected["retry_cost"]]
+        assert (told["prices"], told["currency"], len(told["rates"])) == (basis, currency, currency == "EUR")
+    refused = CliRunner().invoke(cli, ["waste", "--data", str(p.data), "--currency", "CHF"])
+    assert "`spanfold prices rate CHF AMOUNT`" in str(refused.exception)
 
 
 # ---- the same figures for everybody ----------------------------------------------------------------------------------
