@@ -36,5 +36,13 @@ class DatabaseFailed(AnalyticsError):
         super().__init__(type(self).__doc__)
 
 
+class FileUnreadable(AnalyticsError):
+    """A file could not be read or written: it was replaced meanwhile, or the disk is full or fails. Ask again; if it
+    stays, `spanfold scrub` finds damaged and missing files."""
+
+    def __init__(self) -> None:
+        super().__init__(" ".join((type(self).__doc__ or "").split()))
+
+
 class ContentWithheld(KeyMissing):
     """You may not read content here: ask who administers Spanfold for a role that may."""

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from spanfold.analytics import content, sandbox
-from spanfold.analytics.errors import ContentWithheld
+from spanfold.analytics.errors import ContentWithheld, FileUnreadable
 from spanfold.analytics.filters import Filters
 from spanfold.analytics.records import call_records, span_record
 from spanfold.analytics.snapshots import Opened, Snapshots, Tenants
@@ -77,7 +77,14 @@ class Reader:
         )  # fmt: skip
 
     def query(self, name: str, filters: Filters | None = None, **params: Any) -> pa.Table:
-        """Rows of a named query (docs/sql.md lists them)."""
+        """Rows of a named query (docs/sql.md lists them). Files that are erased or merged while it runs cost a second
+        try, on the version that followed."""
+        view = self.view()
+        try:
+            return view.query(name, filters, **params)
+        except FileUnreadable:
+            if self.version == view.version:
+                raise
         return self.view().query(name, filters, **params)
 
     def as_sql(self, name: str, filters: Filters | None = None, **params: Any) -> str:
@@ -140,7 +147,7 @@ class View:
 
     @contextmanager
     def _asking(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor for one question. Raises QueryTooSlow, QueryAbandoned, DatabaseFailed."""
+        """A cursor for one question. Raises QueryTooSlow, QueryAbandoned, DatabaseFailed, FileUnreadable."""
         with self._opened.reading() as cursor, ended_after(cursor, self._seconds, self._awaited):
             yield cursor
 

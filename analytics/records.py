@@ -37,7 +37,7 @@ def call_records(
         try:
             kept = connection.table("calls").filter(where or "true")  # parsed as one expression
             found = kept.order("start_time, trace_id, span_id").to_arrow_reader(BATCH)
-        except (duckdb.InterruptException, *GAVE_UP):
+        except (duckdb.InterruptException, duckdb.IOException, *GAVE_UP):
             raise
         except duckdb.Error as error:
             raise QueryRefused(str(error).replace(str(data.resolve()), "…")) from error

@@ -46,7 +46,8 @@ class Opened:
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor for one use. Raises DatabaseFailed; who asks for the newest version then gets it opened anew."""
+        """A cursor for one use. Raises FileUnreadable, and DatabaseFailed; who asks for the newest version then gets it
+        opened anew."""
         try:
             with failure_told():
                 yield self._connection.cursor()

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from spanfold import openapi
 from spanfold.access import Forbidden, NotSignedIn
-from spanfold.analytics.errors import DatabaseFailed, NoSnapshot, QueryAbandoned, QueryTooSlow
+from spanfold.analytics.errors import DatabaseFailed, FileUnreadable, NoSnapshot, QueryAbandoned, QueryTooSlow
 from spanfold.analytics.errors import QueryRefused as AnalyticsRefused
 from spanfold.api_operations import House, NotThere, Seen, health, operations
 from spanfold.api_reviews import review_json
@@ -134,7 +134,7 @@ _STATUS: dict[type[Exception], int] = {
     BadRequest: 400, Invalid: 400, ValidationError: 400, QueryError: 400, AnalyticsRefused: 400, QueryTooSlow: 400,
     NotSignedIn: 401, Forbidden: 403, KeyMissing: 403, TooBusy: 429, NotThere: 404, NotFound: 404,
     RevisionConflict: 409, _TooLarge: 413, _WrongType: 415, NoSnapshot: 503, NoDataDirectory: 503,
-    QueryAbandoned: 503, DatabaseFailed: 503, SpanfoldError: 400,
+    QueryAbandoned: 503, DatabaseFailed: 503, FileUnreadable: 503, SpanfoldError: 400,
 }  # fmt: skip
 
 
