@@ -50,10 +50,11 @@ def test_a_record_that_kills_is_found_though_the_commit_before_it_is_lost_as_wel
     bounded number of restarts, and A, B and C are stored once."""
     real = decode.decode_spans
 
-    def deadly(records: Any) -> Any:
-        if any(b"poison" in record.body for record in records):
+    def deadly(records: Any, ahead: Any = None) -> Any:
+        bodies = [*(record.body for record in records), *(ahead.array().to_pylist() if ahead else [])]
+        if any(b"poison" in body for body in bodies):
             raise Killed
-        return real(records)
+        return real(records, ahead)
 
     monkeypatch.setattr(decode, "decode_spans", deadly)
     with product(tmp_path, chunk_bytes=CHUNK) as p:

@@ -26,11 +26,11 @@ import sys
 if "fold" in sys.orig_argv:
     from spanfold.collector import decode
     real = decode.decode_spans
-    def decode_spans(records):
-        for record in records:
-            if b"poison" in record.body:
-                raise RuntimeError(record.body)
-        return real(records)
+    def decode_spans(records, ahead=None):
+        for body in [*(record.body for record in records), *(ahead.array().to_pylist() if ahead else [])]:
+            if b"poison" in body:
+                raise RuntimeError(body)
+        return real(records, ahead)
     decode.decode_spans = decode_spans
 """
 
