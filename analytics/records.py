@@ -31,7 +31,7 @@ def call_records(
 ) -> Iterator[Row]:  # fmt: skip
     """Calls in order of time. `where`, a condition on the columns of `calls`, runs where no other file is in reach.
     Raises QueryRefused for a condition that is none, KeyMissing when content cannot be opened, QueryAbandoned soon
-    after they are no more `awaited`, DatabaseFailed."""
+    after they are no more `awaited`, DatabaseFailed, FileUnreadable."""
     with failure_told(), duckdb.connect(":memory:") as connection, ended_after(connection, None, awaited):
         sandbox.confine(connection, opened.path, data)
         try:

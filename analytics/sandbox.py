@@ -16,7 +16,8 @@ SECONDS = 60.0
 
 
 def run(snapshot: Path, data: Path, text: str, *, limit: int | None = None, seconds: float = SECONDS) -> pa.Table:
-    """Rows of one SELECT, at most `limit`. Raises QueryRefused for anything else, or after `seconds`."""
+    """Rows of one SELECT, at most `limit`. Raises QueryRefused for anything else, or after `seconds`;
+    DatabaseFailed and FileUnreadable."""
     with duckdb.connect(":memory:") as connection:
         confine(connection, snapshot, data)
         check(connection, text)

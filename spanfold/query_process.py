@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from spanfold import query_frames, query_sandbox
 from spanfold.analytics import query_gate
-from spanfold.analytics.errors import DatabaseFailed, QueryRefused
+from spanfold.analytics.errors import DatabaseFailed, FileUnreadable, QueryRefused
 from spanfold.analytics.failing import GAVE_UP, batches
 
 PLACE = ("date", "tenant", "message_id", "content_id")  # what the caller needs to find a message's words
@@ -67,6 +67,8 @@ def main() -> None:
         message = str(error) if isinstance(error, QueryRefused | duckdb.Error) else type(error).__name__
         if isinstance(error, GAVE_UP):
             message = str(DatabaseFailed())
+        if isinstance(error, duckdb.IOException):
+            message = str(FileUnreadable())
         if isinstance(error, duckdb.OutOfMemoryException):
             message = message.splitlines()[0]  # the rest is advice for who runs the database
         if isinstance(error, MemoryError):

@@ -10,6 +10,9 @@ from spanfold.analytics.errors import FileUnreadable
 from spanfold.analytics.prices import PriceBook
 from spanfold.analytics.queries import Reader
 from spanfold.analytics.snapshot import publish
+from spanfold.analytics.snapshots import Snapshots
+from spanfold.query_client import QueryFailed
+from spanfold.reading import run_sql
 from spanfold.settings import Settings
 from tests.analytics.lake import Lake, span, usage
 from tests.spanfold import webbing
@@ -53,3 +56,11 @@ def test_a_file_that_is_lost_is_told_over_http(lake: Lake) -> None:
         for path in ("/api/v1/traces", "/api/v1/calls", f"/api/v1/traces/{1:032x}"):
             answer = client.get(path)
             assert (answer.status_code, answer.json(), answer.headers["retry-after"]) == (503, {"error": SAID}, "1")
+
+
+def test_a_file_that_is_lost_is_told_to_who_asks_in_sql(lake: Lake) -> None:
+    """The process of the query ends with the same sentence, in SQL of a person's own, too."""
+    (lake.data / lake.files[0].path).unlink()
+    with pytest.raises(QueryFailed) as told:
+        run_sql(lake.data, "SELECT sum(input_tokens) FROM calls", snapshots=Snapshots(lake.data))
+    assert str(told.value) == SAID
