@@ -21,7 +21,7 @@ class RollUp:
     def __init__(self, book: PriceBook) -> None:
         self._book = book
         self._models: set[ModelKey] = set()
-        self._fresh: set[ModelKey] = set()
+        self.seen: set[ModelKey] = set()  # the snapshot has to know them
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self._connection.execute("CREATE SCHEMA book")
         self._sql = _statement()
@@ -46,18 +46,13 @@ class RollUp:
         self._book = book
         self._models = set()
 
-    def take_models(self) -> set[ModelKey]:
-        """Models seen since the last call: the snapshot has to know them."""
-        fresh, self._fresh = self._fresh, set()
-        return fresh
-
     def _learn(self, calls: pa.Table) -> None:
         names = calls.select(["provider", "request_model", "response_model"])
         distinct = names.group_by(names.column_names).aggregate([]).to_pylist()
         fresh = {(r["provider"], r["request_model"], r["response_model"]) for r in distinct} - self._models
         if fresh:
             self._models |= fresh
-            self._fresh |= fresh
+            self.seen |= fresh
             rates = self._book.rates(self._models)
             self._connection.register("rates", rates)
             self._connection.execute("CREATE OR REPLACE TABLE book.rates AS FROM rates")

@@ -121,7 +121,7 @@ class Publisher:
         *,
         models: Iterable[ModelKey] | None = None,
     ) -> Path:
-        """Publishes one version and makes it current. `models` are names seen since the last call; None = not known,
+        """Publishes one version and makes it current. `models` may have been given before; None = not known,
         they are collected from the files that were added since."""
         self._columns.met(manifest)
         self._learn(manifest, models)

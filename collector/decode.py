@@ -35,7 +35,7 @@ class JoinedBodies:
     that is touched for the first time costs more than what is done with it here."""
 
     def __init__(self, size: int) -> None:
-        self._data, self._ends = bytearray(size), [0]
+        self._data, self._ends = np.empty(size, np.uint8), [0]  # room that is not used is not touched
 
     def __len__(self) -> int:
         """In bytes."""
@@ -48,7 +48,7 @@ class JoinedBodies:
     def append(self, body: memoryview) -> None:
         start, end = self._ends[-1], self._ends[-1] + len(body)
         if end > len(self._data):
-            self._data = self._data[:start] + bytes(len(body))
+            self._data = np.concatenate((self._data[:start], np.empty(len(body), np.uint8)))
         self._data[start:end] = body
         self._ends.append(end)
 

@@ -32,7 +32,7 @@ from spanfold.exporter.quarantine import set_aside
 from spanfold.semconv.schema import SCHEMA_VERSION, TABLES
 
 EPOCH_DAY = dt.date(1970, 1, 1)  # where spans go whose own start time is not believable
-_FILES_AT_ONCE = 8  # written and synced: the disk takes many at once
+_FILES_AT_ONCE = 3  # written and synced; with more, threads wait for each other more than for the disk
 GRACE_SECONDS = 900  # how long replaced files stay for readers of older manifests
 KEEP_MANIFESTS = 20
 SUMS_DUE = "due"  # in place of the prices' name: the rollups have to be computed again

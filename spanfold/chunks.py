@@ -10,6 +10,9 @@ before, so that it works on it for milliseconds and not for a second.
 Behind a full chunk the next one is read, deciphered and decoded in another thread while the full one is folded. Nothing
 of it is marked as tried by then: after a process ended nothing is read ahead of the chunk that it worked on, so that
 the end of the next process says which of the two it was.
+
+Bodies of trace requests are decoded from one buffer, and stay in no record: a chunk is the largest thing that the
+process holds, and it holds two. Who has to know a body reads the chunk `again`.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pathlib import Path
 
 from spanfold.collector import decode
 from spanfold.collector.dead_letters import DeadLetters
-from spanfold.collector.journal_reader import JournalReader
+from spanfold.collector.journal_reader import ITEMS_AT_ONCE, JournalReader
 from spanfold.collector.pipeline import Entry
 from spanfold.collector.segments import Position
 from spanfold.exporter.keys import Keyring
@@ -33,8 +36,7 @@ _NOWHERE = Position(0, 0)
 
 @dataclass(slots=True)
 class Chunk:
-    """Records of the journal, and where they end. Where the trace requests were decoded ahead, their bodies are gone:
-    a chunk is the largest thing that a process holds, and it holds two."""
+    """Records of the journal, and where they end."""
 
     entries: list[Entry]
     after: Position
@@ -69,14 +71,19 @@ class Chunks:
         self._size = size
         self._marker = data / "run" / "folding.json"
         self._reading = ThreadPoolExecutor(1)
-        self._bodies: decode.JoinedBodies | None = None  # while there are chunks to read ahead
+        self._bodies: decode.JoinedBodies | None = None  # while there is more to read than is folded at once
         self._ahead: tuple[Position, Future[Chunk]] | None = None
 
     def next(self, position: Position) -> Chunk:
         """What stands there. Notes that it is being tried; what has ended too many processes is set aside instead."""
         doubt = self._doubt(position)
         ahead, self._ahead = self._ahead, None
-        chunk = ahead[1].result() if ahead and ahead[0] == position else self._read(position, doubt.limit)
+        doubted = doubt != _Doubt(self._size)
+        was_ahead = ahead is not None and ahead[0] == position
+        if ahead is not None and was_ahead:
+            chunk = ahead[1].result()
+        else:
+            chunk = self._read(position, doubt.limit) if doubted else self._taken(position)
         entries, after = chunk.entries, chunk.after
         if not entries:
             return chunk
@@ -90,9 +97,11 @@ class Chunks:
             "alone": doubt.alone,
         }  # fmt: skip
         self._marker.write_text(json.dumps(begun))
-        chunk.doubted = doubt != _Doubt(self._size)
-        if self.is_full(chunk) and not chunk.doubted:
-            self._ahead = (after, self._reading.submit(self._read_and_decode, after))
+        chunk.doubted = doubted
+        if not (doubted or was_ahead):
+            self._decode(chunk, position)
+        if self.is_full(chunk) and not doubted:
+            self._ahead = (after, self._reading.submit(self._read_ahead, after))
         else:
             self._bodies = None
         return chunk
@@ -113,11 +122,12 @@ class Chunks:
         """The entries of a chunk that was read there, with all bodies."""
         if self._ahead is not None:
             wait([self._ahead[1]])  # the journal has one reader
-        return [entry for entry in self.read(position).entries if entry[0] < chunk.after]
+        return self._whole(chunk, position)
 
     def is_full(self, chunk: Chunk) -> bool:
         """Is there probably more to fold at once?"""
-        return chunk.bytes > self._size // 2
+        items = sum(record.items for _, record in chunk.entries)
+        return chunk.bytes > self._size // 2 or items > ITEMS_AT_ONCE // 2
 
     def close(self) -> None:
         self._reading.shutdown()
@@ -127,16 +137,29 @@ class Chunks:
         entries, after = self._journal.read(position, limit)
         return Chunk(entries, after, sum(len(record.body) for _, record in entries))
 
-    def _read_and_decode(self, position: Position) -> Chunk:
-        bodies = self._bodies = self._bodies or decode.JoinedBodies(self._size)
-        bodies.clear()
-        entries, after = self._journal.read(position, self._size, bodies)
-        size = len(bodies) + sum(len(record.body) for _, record in entries)
+    def _read_ahead(self, position: Position) -> Chunk:
+        chunk = self._taken(position)
+        self._decode(chunk, position)
+        return chunk
+
+    def _taken(self, position: Position) -> Chunk:
+        """The chunk there, the bodies of its trace requests in the buffer."""
+        if self._bodies is None:
+            self._bodies = decode.JoinedBodies(self._size)
+        self._bodies.clear()
+        entries, after = self._journal.read(position, self._size, self._bodies)
+        return Chunk(entries, after, len(self._bodies) + sum(len(record.body) for _, record in entries))
+
+    def _decode(self, chunk: Chunk, position: Position) -> None:
+        """What the buffer holds of it; its records get their bodies back if that is no request."""
+        traces = [record for _, record in chunk.entries if record.signal == "traces"]
         try:
-            traces = [record for _, record in entries if record.signal == "traces"]
-            return Chunk(entries, after, size, decode.decode_spans(traces, bodies))
+            chunk.decoded = decode.decode_spans(traces, self._bodies)
         except Exception:  # who folds it finds out which record it is
-            return self.read(position)
+            chunk.entries = self._whole(chunk, position)
+
+    def _whole(self, chunk: Chunk, position: Position) -> list[Entry]:
+        return [entry for entry in self.read(position).entries if entry[0] < chunk.after]
 
     def _doubt(self, position: Position) -> _Doubt:
         try:

@@ -70,6 +70,7 @@ class Folding:
         self.lake = Lake(settings.data)
         self._committer = ThreadPoolExecutor(1)
         self._committing: Future[None] | None = None  # at most one; nothing else may commit until it is done
+        self._publishing: Future[None] | None = None  # behind it
         self._keyring = Keyring.open(settings.data)
         self._state = StateStore.open(settings.data)
         pricing.keep_first_book(self._state)
@@ -168,8 +169,10 @@ class Folding:
         # The first chunk of a process is published, and so committed, at once; what is doubted is committed: each start
         # gets further, up to the record that ended the process before.
         due = time.monotonic() - self._published_at > PUBLISH_SECONDS
-        if asked or due or not (self.searches or self._chunks.is_full(chunk)):
+        if asked or not (self._published_at and (self.searches or self._chunks.is_full(chunk))):
             self.publish()
+        elif due:
+            self._publish_behind()
         elif chunk.doubted:
             self._settle_commit()
         if request is not None and asked:
@@ -212,10 +215,16 @@ class Folding:
         )  # fmt: skip
 
     def _settle_commit(self) -> None:
-        """Waits for the commit that is under way. Raises what it raised."""
+        """Waits for the commit that is under way, and for what publishes it. Raises what the commit raised."""
         if self._committing is not None:
             committing, self._committing = self._committing, None
             committing.result()
+        if self._publishing is not None:
+            publishing, self._publishing = self._publishing, None
+            try:
+                publishing.result()
+            except duckdb.Error:  # of a file that cannot be read
+                self.publish()
 
     def _add_identities(self, batch: Batch, version: int) -> tuple[dict[str, IdentityRuns], list[str]]:
         """(runs with the identities of this batch, run files that were merged away)."""
@@ -232,15 +241,24 @@ class Folding:
         copies = self._state.copies()
         now = (self.lake.manifest.version, tuple(map(id, copies.values())), self._book.version)
         if now != self._published or again:
-            models = self._roll_up.take_models() if self._published[0] >= 0 else None
             try:
-                published = self._publisher.publish(self.lake.manifest, self._book, copies, models=models)
+                self._publish(copies)
             except duckdb.Error:  # of a file that cannot be read
                 if self._without_damaged() is None:
                     raise
-                published = self._publisher.publish(self.lake.manifest, self._book, copies, models=models)
-            self.published_as = published.name
-            self._published, self._published_at = (self.lake.manifest.version, *now[1:]), time.monotonic()
+                self._publish(copies)
+
+    def _publish_behind(self) -> None:
+        """Publishes what is being committed as soon as it is, while the next chunk is folded."""
+        self._published_at = time.monotonic()
+        self._publishing = self._committer.submit(self._publish, self._state.copies())
+
+    def _publish(self, copies: Mapping[str, pa.Table]) -> None:
+        manifest, book = self.lake.manifest, self._book
+        models = self._roll_up.seen if self._published[0] >= 0 else None
+        self.published_as = self._publisher.publish(manifest, book, copies, models=models).name
+        self._published = manifest.version, tuple(map(id, copies.values())), book.version
+        self._published_at = time.monotonic()
 
     # ---- housekeeping ---------------------------------------------------------------------------------------------
     def merge_some(self) -> None:

@@ -180,7 +180,7 @@ class Settings:
 
     fold_interval_seconds: float = field(default=0.25, metadata=_about("how often the journal is looked at", _positive))
     chunk_bytes: int = field(
-        default=48 << 20, metadata=_about("most journal bytes folded at once; decides the memory of `fold`", _positive)
+        default=64 << 20, metadata=_about("most journal bytes folded at once; decides the memory of `fold`", _positive)
     )
     quiet_seconds: float = field(
         default=5.0, metadata=_about("how long content in log records waits for its span", _not_negative)

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanfold.collector import journal as journal_module
-from spanfold.collector.errors import JournalFull, JournalUnavailable, LockHeld
+from spanfold.collector import journal_reader, segments
+from spanfold.collector.errors import JournalFull, JournalUnavailable, LockHeld, RecordTooNew
 from spanfold.collector.journal import Journal, JournalReader, JournalRecord, Position, durable_end, trim
 from spanfold.collector.journal_reader import backlog, damage
 from spanfold.collector.segments import Ciphers, parse_header, seal, segment_path, unseal
@@ -114,6 +115,74 @@ def test_read_respects_max_bytes_and_gives_at_least_one(tmp_path: Path, journal:
     records, after = reader.read(Position(0, 0), 3300)
     assert len(records) == 3
     assert len(reader.read(after, 1)[0]) == 1
+
+
+def test_read_gives_no_more_items_than_are_folded_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    """Requests of many small spans are few to a chunk, however few bytes they are; one alone may be larger."""
+    monkeypatch.setattr(journal_reader, "ITEMS_AT_ONCE", 250)
+    for items in (100, 150, 1, 300):
+        journal.append(record(items=items))
+    reader, position, found = JournalReader(tmp_path / "journal", Keys()), START, []
+    while (read := reader.read(position, SMALL))[0]:
+        found.append([r.items for _, r in read[0]])
+        position = read[1]
+    assert found == [[100, 150], [1], [300]]
+
+
+def test_a_large_record_is_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: Journal) -> None:
+    """No write is larger than 256 KB, small frames share one, and all bytes stand where they belong."""
+    sizes: list[int] = []
+    real = os.pwritev
+
+    def spy(descriptor: int, views: list[memoryview], offset: int) -> int:
+        sizes.append(sum(map(len, views)))
+        return real(descriptor, views, offset)
+
+    monkeypatch.setattr(journal_module.os, "pwritev", spy)
+    body = os.urandom(700_000)
+    journal.append(record(body))
+    assert [size == 256 << 10 for size in sizes] == [True, True, False]
+    frames = [seal(record(bytes([i]) * 100_000), 2, Ciphers(Keys()).of(2)) for i in range(4)]
+    del sizes[:]
+    offset = journal.end().offset
+    journal._put(frames)
+    assert sizes == [256 << 10, sum(map(len, frames)) - (256 << 10)]
+    assert segment_path(tmp_path / "journal", 1).read_bytes()[offset:][: sum(map(len, frames))] == b"".join(frames)
+    assert read_all(tmp_path)[0].body == body
+
+
+def test_records_of_the_first_format_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    """An upgrade finds journals whose checksums are CRC-32; one that is damaged is found by them."""
+    with monkeypatch.context() as of_old:
+        of_old.setattr(segments, "FRAME_VERSION", 1)
+        positions = [journal.append(record(body)) for body in (b"one", b"two")]
+    journal.append(record(b"three"))
+    path = segment_path(tmp_path / "journal", 1)
+    raw = path.read_bytes()
+    assert [frame.header.version for frame in segments.frames(raw)] == [1, 1, 2]
+    assert [r.body for r in read_all(tmp_path)] == [b"one", b"two", b"three"]
+    path.write_bytes(
+        raw[: positions[1].offset - 1] + bytes([raw[positions[1].offset - 1] ^ 1]) + raw[positions[1].offset :]
+    )
+    assert next(segments.frames(path.read_bytes())).offset == positions[1].offset
+
+
+def test_a_record_of_a_later_format_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    """After a downgrade the reader says which release is missing, and sets nothing aside."""
+    with monkeypatch.context() as later:
+        later.setattr(segments, "FRAME_VERSION", segments.FRAME_VERSION + 1)
+        journal.append(record())
+    reader = JournalReader(tmp_path / "journal", Keys())
+    with pytest.raises(RecordTooNew, match="install the release that wrote it"):
+        reader.read(START, SMALL)
+    assert damage(segment_path(tmp_path / "journal", 1), newest=False) == []
+    assert not (tmp_path / "quarantine").exists()
 
 
 def test_group_commit_shares_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: Journal) -> None:
