@@ -24,7 +24,6 @@ from spanfold.analytics.derive import Deriver
 from spanfold.analytics.lookup import StoredSpans
 from spanfold.analytics.recall import recent_turns
 from spanfold.analytics.rollup import RollUp
-from spanfold.analytics.snapshot import Publisher
 from spanfold.chunks import Chunks
 from spanfold.collector.dead_letters import DeadLetters
 from spanfold.collector.journal_reader import trim
@@ -40,6 +39,7 @@ from spanfold.exporter.lake import SUMS_DUE, Lake
 from spanfold.exporter.manifest import Manifest
 from spanfold.exporter.redact import Redactor
 from spanfold.merging import Merging
+from spanfold.publishing import Publishing
 from spanfold.requests import Requests
 from spanfold.rules_in_force import RulesInForce
 from spanfold.semconv import dialect_files
@@ -47,7 +47,6 @@ from spanfold.semconv.detection import Dialects
 from spanfold.settings import Settings
 from spanfold.state.store import StateStore
 
-PUBLISH_SECONDS = 2.0  # while a backlog is folded, readers see it at least this often
 TURNS = 100_000  # latest calls that a new call may be found to continue
 
 
@@ -70,7 +69,7 @@ class Folding:
         self.lake = Lake(settings.data)
         self._committer = ThreadPoolExecutor(1)
         self._committing: Future[None] | None = None  # at most one; nothing else may commit until it is done
-        self._publishing: Future[None] | None = None  # behind it
+        self._publishing: Future[None] | None = None  # of what it commits, behind it
         self._keyring = Keyring.open(settings.data)
         self._state = StateStore.open(settings.data)
         pricing.keep_first_book(self._state)
@@ -86,7 +85,7 @@ class Folding:
         self._roll_up = RollUp(self._book)
         self._deriver = Deriver(self._stored.traces, turns=TURNS)
         self._deriver.recall(self._recent_turns())
-        self._publisher = Publisher(settings.data)
+        self._published = Publishing(settings.data, self._roll_up)
         runs = open_runs(self.lake)
         self._rules = RulesInForce(self._state, self._keyring, enabled=settings.redaction_enabled)
         self._pipeline = Pipeline(
@@ -96,9 +95,6 @@ class Folding:
             dialects=self._loaded.dialects,
         )  # fmt: skip
         self.retention_held: str | None = None  # what retention does not do unasked
-        self._published: tuple[int, tuple[int, ...], str] = (-1, (), "")  # manifest, state copies, price book
-        self._published_at = 0.0
-        self.published_as: str | None = None  # name of the newest snapshot
         self._position = Position(*self.lake.manifest.journal)
         self._merging = Merging(self.lake, self._keyring, settings.content, self._settle_commit, self.quarantine)
         self.requests = Requests(settings.data)
@@ -108,6 +104,11 @@ class Folding:
     def position(self) -> Position:
         """Everything before it is folded, and after `settle` committed."""
         return self._position
+
+    @property
+    def published_as(self) -> str | None:
+        """Name of the newest snapshot."""
+        return self._published.newest
 
     @property
     def searches(self) -> bool:
@@ -168,10 +169,10 @@ class Folding:
         self._position = after
         # The first chunk of a process is published, and so committed, at once; what is doubted is committed: each start
         # gets further, up to the record that ended the process before.
-        due = time.monotonic() - self._published_at > PUBLISH_SECONDS
-        if asked or not (self._published_at and (self.searches or self._chunks.is_full(chunk))):
+        backlog = self.searches or self._chunks.is_full(chunk)
+        if asked or not backlog or self._published.version < 0:
             self.publish()
-        elif due:
+        elif self._published.is_due:
             self._publish_behind()
         elif chunk.doubted:
             self._settle_commit()
@@ -239,26 +240,17 @@ class Folding:
         """Makes the newest manifest readable, unless it is already (`again`: even then)."""
         self._settle_commit()
         copies = self._state.copies()
-        now = (self.lake.manifest.version, tuple(map(id, copies.values())), self._book.version)
-        if now != self._published or again:
-            try:
-                self._publish(copies)
-            except duckdb.Error:  # of a file that cannot be read
-                if self._without_damaged() is None:
-                    raise
-                self._publish(copies)
+        try:
+            self._published.publish(self.lake.manifest, self._book, copies, again=again)
+        except duckdb.Error:  # of a file that cannot be read
+            if self._without_damaged() is None:
+                raise
+            self._published.publish(self.lake.manifest, self._book, copies, again=again)
 
     def _publish_behind(self) -> None:
         """Publishes what is being committed as soon as it is, while the next chunk is folded."""
-        self._published_at = time.monotonic()
-        self._publishing = self._committer.submit(self._publish, self._state.copies())
-
-    def _publish(self, copies: Mapping[str, pa.Table]) -> None:
-        manifest, book = self.lake.manifest, self._book
-        models = self._roll_up.seen if self._published[0] >= 0 else None
-        self.published_as = self._publisher.publish(manifest, book, copies, models=models).name
-        self._published = manifest.version, tuple(map(id, copies.values())), book.version
-        self._published_at = time.monotonic()
+        book, copies = self._book, self._state.copies()
+        self._publishing = self._committer.submit(lambda: self._published.publish(self.lake.manifest, book, copies))
 
     # ---- housekeeping ---------------------------------------------------------------------------------------------
     def merge_some(self) -> None:
@@ -381,7 +373,7 @@ class Folding:
         self._chunks.close()
         self._committer.shutdown()
         self._merging.close()
-        self._publisher.close()
+        self._published.close()
         self._state.close()
         self.lake.close()
 
@@ -412,7 +404,7 @@ class Folding:
             "time_ns": time.time_ns(),
             "journal": list(manifest.journal),
             "manifest": manifest.version,
-            "snapshot": self._published[0],
+            "snapshot": self._published.version,
             **self.requests.answered,
             "counters": dict(manifest.counters),
             "files": len(manifest.files),

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from spanfold import folding
+from spanfold import publishing
 from spanfold.collector import decode, span_rows
 from spanfold.collector.dead_letters import DeadLetters
 from tests.flow.sending import NOON, SECOND, Product, chat, product, span, traces
@@ -137,7 +137,7 @@ def test_a_flush_is_answered_when_it_can_be_read(tmp_path: Path) -> None:
 
 def test_a_backlog_is_published_while_the_next_chunk_is_folded(tmp_path: Path, monkeypatch: Any) -> None:
     """Readers see what is committed; a snapshot that cannot be written beside the folding is written after it."""
-    monkeypatch.setattr(folding, "PUBLISH_SECONDS", -1.0)
+    monkeypatch.setattr(publishing, "PUBLISH_SECONDS", -1.0)
     with product(tmp_path, chunk_bytes=CHUNK) as p:
         models = ("gpt-4o-mini", "gpt-4o", "gpt-4.1", "gpt-4.1-mini", "o3-mini")
         p.send(*(traces([chat(trace, 1, model=model)]) for trace, model in enumerate(models)))
@@ -147,7 +147,7 @@ def test_a_backlog_is_published_while_the_next_chunk_is_folded(tmp_path: Path, m
         assert p.folding._publishing is not None
         p.folding.settle()
         assert p.query("SELECT count(*) FROM calls") == [(2,)]
-        real, failed = p.folding._publisher.publish, []
+        real, failed = p.folding._published._publisher.publish, []
 
         def publish(*arguments: Any, **named: Any) -> Path:
             if not failed:
@@ -155,7 +155,7 @@ def test_a_backlog_is_published_while_the_next_chunk_is_folded(tmp_path: Path, m
                 raise duckdb.IOException("a file is gone")
             return real(*arguments, **named)
 
-        monkeypatch.setattr(p.folding._publisher, "publish", publish)
+        monkeypatch.setattr(p.folding._published._publisher, "publish", publish)
         p.folding.step()
         p.folding.settle()
         assert failed
