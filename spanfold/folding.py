@@ -169,10 +169,10 @@ class Folding:
         self._position = after
         # The first chunk of a process is published, and so committed, at once; what is doubted is committed: each start
         # gets further, up to the record that ended the process before.
-        backlog = self.searches or self._chunks.is_full(chunk)
-        if asked or not backlog or self._published.version < 0:
+        backlog, due = self.searches or self._chunks.is_full(chunk), self._published.is_due
+        if asked or not backlog or self._published.version < 0 or (due and chunk.doubted):
             self.publish()
-        elif self._published.is_due:
+        elif due:
             self._publish_behind()
         elif chunk.doubted:
             self._settle_commit()
