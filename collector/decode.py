@@ -6,6 +6,7 @@ Everything is checked here: nested values, events and links as well, so that no 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,10 +33,12 @@ _LOG_FIELDS = (
 
 class JoinedBodies:
     """Bodies of requests behind each other in one buffer, as Arrow reads them, that is used again and again: memory
-    that is touched for the first time costs more than what is done with it here."""
+    that is touched for the first time costs more than what is done with it here. It is mapped beside the heap: room
+    that is not used is not touched, and leaves no hole that later objects grow into."""
 
     def __init__(self, size: int) -> None:
-        self._data, self._ends = np.empty(size, np.uint8), [0]  # room that is not used is not touched
+        self._mapped = mmap.mmap(-1, size)
+        self._data, self._ends = np.frombuffer(self._mapped, np.uint8), [0]
 
     def __len__(self) -> int:
         """In bytes."""
@@ -44,6 +47,11 @@ class JoinedBodies:
     def clear(self) -> None:
         """Nothing that `array` gave may be held any more."""
         self._ends = [0]
+
+    def give_back(self) -> None:
+        """Clears it, and gives its memory to the system."""
+        self._data, self._ends = np.frombuffer(self._mapped, np.uint8), [0]
+        self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def append(self, body: memoryview) -> None:
         start, end = self._ends[-1], self._ends[-1] + len(body)

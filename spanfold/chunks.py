@@ -71,7 +71,7 @@ class Chunks:
         self._size = size
         self._marker = data / "run" / "folding.json"
         self._reading = ThreadPoolExecutor(1)
-        self._bodies: decode.JoinedBodies | None = None  # while there is more to read than is folded at once
+        self._bodies = decode.JoinedBodies(size)
         self._ahead: tuple[Position, Future[Chunk]] | None = None
 
     def next(self, position: Position) -> Chunk:
@@ -103,7 +103,7 @@ class Chunks:
         if self.is_full(chunk) and not doubted:
             self._ahead = (after, self._reading.submit(self._read_ahead, after))
         else:
-            self._bodies = None
+            self._bodies.give_back()
         return chunk
 
     def searches(self, position: Position) -> bool:
@@ -144,8 +144,6 @@ class Chunks:
 
     def _taken(self, position: Position) -> Chunk:
         """The chunk there, the bodies of its trace requests in the buffer."""
-        if self._bodies is None:
-            self._bodies = decode.JoinedBodies(self._size)
         self._bodies.clear()
         entries, after = self._journal.read(position, self._size, self._bodies)
         return Chunk(entries, after, len(self._bodies) + sum(len(record.body) for _, record in entries))

@@ -105,15 +105,15 @@ def test_bodies_in_a_buffer_that_is_used_again(records: list[Accepted], others: 
     """Bodies that were taken out of their records read the same; what was read stays when the next ones overwrite
     them, also where they are larger than the buffer."""
     bodies, seen = JoinedBodies(256), []
-    for some in (records, others):
-        bodies.clear()
+    for some in (records, others, records):
+        bodies.give_back() if seen[1:] else bodies.clear()
         for record in some:
             bodies.append(memoryview(record.body))
         assert len(bodies) == sum(len(record.body) for record in some)
         seen.append(decode_spans([replace(record, body=b"") for record in some], bodies))
     bodies.clear()
     bodies.append(memoryview(bytes(100_000)))
-    assert same([rows(batch) for batch in seen], [rows(walk_spans(some)) for some in (records, others)])
+    assert same([rows(batch) for batch in seen], [rows(walk_spans(some)) for some in (records, others, records)])
 
 
 def test_nothing_in_a_request() -> None:
