@@ -97,9 +97,12 @@ class JournalReader:
         while (header := self._header(position)) is not None:
             if not chunk.takes(header):
                 return position, True
-            raw = os.pread(self._descriptor(position.segment), header.frame_bytes, position.offset)
+            descriptor = self._descriptor(position.segment)
+            raw = os.pread(descriptor, header.frame_bytes, position.offset)
             if len(raw) < header.frame_bytes:
                 break
+            if chunk.bodies is not None:  # read once: its pages are better used for what comes next
+                os.posix_fadvise(descriptor, position.offset, header.frame_bytes, os.POSIX_FADV_DONTNEED)
             try:  # the tag says more than the checksum, and is looked at anyway
                 chunk.add(position, header, unseal(header, raw, self._ciphers, chunk.bodies))
             except RecordDamaged:
