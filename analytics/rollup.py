@@ -21,7 +21,7 @@ class RollUp:
     def __init__(self, book: PriceBook) -> None:
         self._book = book
         self._models: set[ModelKey] = set()
-        self.seen: set[ModelKey] = set()  # the snapshot has to know them
+        self.seen: set[ModelKey] = set()  # by this process, under any book: the snapshot has to know them
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self._connection.execute("CREATE SCHEMA book")
         self._sql = _statement()

@@ -6,7 +6,7 @@ the frame's checksum tells a torn or flipped record from a whole one without any
 as zlib's CRC-32 of format 1; the GCM tag checks the content again). In clear stand: signal, number of items, time of
 receipt, key id.
 
-Segments are preallocated, so what follows the last frame of a live one is zeros. `SJ` + version starts each frame;
+Segments are preallocated, so what follows the last frame of a live one is zeros. `SFJ` + version starts each frame;
 readers find their way after damage by looking for it.
 """
 

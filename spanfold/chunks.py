@@ -79,13 +79,14 @@ class Chunks:
         doubt = self._doubt(position)
         ahead, self._ahead = self._ahead, None
         doubted = doubt != _Doubt(self._size)
-        was_ahead = ahead is not None and ahead[0] == position
-        if ahead is not None and was_ahead:
-            chunk = ahead[1].result()
+        begun_ahead = ahead[1] if ahead is not None and ahead[0] == position else None
+        if begun_ahead is not None:
+            chunk = begun_ahead.result()
         else:
             chunk = self._read(position, doubt.limit) if doubted else self._taken(position)
         entries, after = chunk.entries, chunk.after
         if not entries:
+            self._bodies.give_back()
             return chunk
         if doubt.alone >= _GIVE_UP:
             for entry in entries:
@@ -98,7 +99,7 @@ class Chunks:
         }  # fmt: skip
         self._marker.write_text(json.dumps(begun))
         chunk.doubted = doubted
-        if not (doubted or was_ahead):
+        if begun_ahead is None and not doubted:
             self._decode(chunk, position)
         if self.is_full(chunk) and not doubted:
             self._ahead = (after, self._reading.submit(self._read_ahead, after))

@@ -216,7 +216,8 @@ class Folding:
         )  # fmt: skip
 
     def _settle_commit(self) -> None:
-        """Waits for the commit that is under way, and for what publishes it. Raises what the commit raised."""
+        """Waits for the commit that is under way, and for what publishes it. Raises what they raised, except for a file
+        that cannot be read: then it publishes without it."""
         if self._committing is not None:
             committing, self._committing = self._committing, None
             committing.result()

@@ -105,8 +105,8 @@ def test_bodies_in_a_buffer_that_is_used_again(records: list[Accepted], others: 
     """Bodies that were taken out of their records read the same; what was read stays when the next ones overwrite
     them, also where they are larger than the buffer."""
     bodies, seen = JoinedBodies(256), []
-    for some in (records, others, records):
-        bodies.give_back() if seen[1:] else bodies.clear()
+    for some, empty in ((records, bodies.clear), (others, bodies.clear), (records, bodies.give_back)):
+        empty()
         for record in some:
             bodies.append(memoryview(record.body))
         assert len(bodies) == sum(len(record.body) for record in some)
