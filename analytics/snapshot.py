@@ -121,8 +121,8 @@ class Publisher:
         *,
         models: Iterable[ModelKey] | None = None,
     ) -> Path:
-        """Publishes one version and makes it current. `models`: names that its calls use, those of earlier versions may be
-        among them or not; None = not known, they are collected from the files that were added since."""
+        """Publishes one version and makes it current. `models`: names that its calls use, at least those that are new
+        since the version before; None = not known, they are collected from the files that were added since."""
         self._columns.met(manifest)
         self._learn(manifest, models)
         template = self._current_template(book, state_copies)
