@@ -81,8 +81,8 @@ class SpanRows:
         return self._places([content.row for content in contents])
 
     def places(self) -> list[tuple[Place, SpanContent | None]]:
-        """Every GenAI span with its content or None."""
-        found = {content.row: content for content in self.found}
+        """Every GenAI span with its content or None; the content may be kept."""
+        found = {content.row: content.kept() for content in self.found}
         genai = pc.is_valid(self.table["operation"]).to_numpy(zero_copy_only=False)
         rows = sorted({*np.flatnonzero(genai).tolist(), *found})
         out = [(place, found.get(row)) for place, row in zip(self._places(rows), rows, strict=True)]
@@ -115,7 +115,7 @@ class SpanRows:
         rows = np.flatnonzero(pc.is_in(table["trace_id"], pa.array(sorted(wanted), pa.string())).to_numpy()).tolist()
         at = pa.array(rows, pa.int64())
         facts = zip(*(c.take(at).to_pylist() for c in (table["parent_span_id"], table["operation"], own)), strict=True)
-        said = {content.row: content for content in self.found}
+        said = {content.row: content.kept() for content in self.found}
         return [
             Step(place, parent, said.get(row) if speaks and operation != "execute_tool" else None)
             for row, place, (parent, operation, speaks) in zip(rows, self._places(rows), facts, strict=True)

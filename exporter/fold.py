@@ -168,14 +168,15 @@ class Folder:
     def _input(self, content: SpanContent, place: Place) -> tuple[Node | None, list[dict[str, Any]]]:
         if content.input is not None:
             return self._rebuilt(content, place) or self._chain(None, [], content.input)
-        text = (content.input_text or "[]").strip().encode()
+        told = content.input_text or "[]"
+        text = told if isinstance(told, memoryview) else memoryview(told.strip().encode())
         hints = [*place.hints, place.trace_id, f"{xxhash.xxh3_64_intdigest(text[:300]):x}"]
         found = self._known_prefix(text, hints)
         if found is None:
-            node, lead = self._chain(None, [], messages.parse_messages(text.decode())[0])
+            node, lead = self._chain(None, [], messages.parse_messages(text)[0])
         else:
-            tail = text[found.length :].lstrip(b", \n\r\t")
-            rest = [] if tail == b"]" else messages.parse_messages((b"[" + tail).decode())[0]
+            tail = bytes(text[found.length :]).lstrip(b", \n\r\t")
+            rest = [] if tail == b"]" else messages.parse_messages(memoryview(b"[" + tail))[0]
             node, lead = self._chain(found.node, found.lead, rest)
         self._remember(text, hints, node, lead)
         return node, lead
@@ -194,23 +195,23 @@ class Folder:
         content.source = "rebuilt"
         return node, proof.lead
 
-    def _known_prefix(self, text: bytes, hints: Iterable[str]) -> Prefix | None:
+    def _known_prefix(self, text: memoryview, hints: Iterable[str]) -> Prefix | None:
         best: Prefix | None = None
         for hint in hints:
             for prefix in self._prefixes.get(hint) or ():
                 if prefix.length >= len(text) or (best and prefix.length <= best.length):
                     continue
-                if text[prefix.length : prefix.length + 1] not in (b",", b"]", b" "):
+                if bytes(text[prefix.length : prefix.length + 1]) not in (b",", b"]", b" "):
                     continue
-                if xxhash.xxh3_128_intdigest(memoryview(text)[: prefix.length]) == prefix.digest:
+                if xxhash.xxh3_128_intdigest(text[: prefix.length]) == prefix.digest:
                     best = prefix
             if best:
                 return best
         return best
 
-    def _remember(self, text: bytes, hints: Iterable[str], node: Node | None, lead: list[dict[str, Any]]) -> None:
+    def _remember(self, text: memoryview, hints: Iterable[str], node: Node | None, lead: list[dict[str, Any]]) -> None:
         length = len(text) - 1
-        digest = xxhash.xxh3_128_intdigest(memoryview(text)[:length])
+        digest = xxhash.xxh3_128_intdigest(text[:length])
         prefix = Prefix(length, digest, node, lead)
         for hint in hints:
             held = self._prefixes.get(hint) or []

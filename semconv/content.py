@@ -70,10 +70,11 @@ class Gathered:
         return {key for place in used for key in self.keys.get(place, {place})}
 
 
-def gather(attributes: AttributeColumns, places: Iterable[Content]) -> Gathered:
-    """All values under the keys that places name."""
+def gather(attributes: AttributeColumns, places: Places) -> Gathered:
+    """All values under the keys that places name. A history in the newest shape is not copied: it is a memoryview."""
     out = Gathered()
-    for key in dict.fromkeys(place.key for place in places if not place.event):
+    histories = {place.key for place in places.get("input", ()) if _is_history("input", place)}
+    for key in dict.fromkeys(place.key for side in places.values() for place in side if not place.event):
         if key.endswith(".*"):
             _gather_indexed(attributes, key, out)
         elif key.endswith("}"):
@@ -81,13 +82,14 @@ def gather(attributes: AttributeColumns, places: Iterable[Content]) -> Gathered:
         else:
             for name in matching_keys(attributes, key):
                 out.keys.setdefault(key, set()).add(name)
-                for row, value in _values(attributes, name):
+                for row, value in _values(attributes, name, views=key in histories):
                     out.rows.setdefault(row, {})[key] = value
     return out
 
 
-def _values(attributes: AttributeColumns, key: str) -> Iterable[tuple[int, Any]]:
-    """(row, value) under a key. Long texts are copied once, straight out of the batch's buffer."""
+def _values(attributes: AttributeColumns, key: str, *, views: bool = False) -> Iterable[tuple[int, Any]]:
+    """(row, value) under a key. Long texts are copied once, straight out of the batch's buffer; `views`: not at all,
+    where they are histories in the newest shape."""
     at = attributes.positions(key)
     texts = attributes.tags[at] == STRING
     plain, other = at[texts], at[~texts]
@@ -96,7 +98,8 @@ def _values(attributes: AttributeColumns, key: str) -> Iterable[tuple[int, Any]]
     begins = begins + header_length(ends - begins)
     body = memoryview(data.data)
     for row, begin, end in zip(attributes.rows[plain].tolist(), begins.tolist(), ends.tolist(), strict=True):
-        yield row, str(body[begin:end], "utf-8")
+        text = body[begin:end]
+        yield row, text if views and _is_newest(text) else str(text, "utf-8")
     if len(other):
         yield from zip(attributes.rows[other].tolist(), attributes.decode(other), strict=True)
 
@@ -164,9 +167,11 @@ def read_sides(values: Values, places: Places, facts: Facts, row: int, source: s
 
 def _read(found: Found, side: str, place: Content, value: Any, facts: Facts) -> bool:
     content = found.content
-    if side == "input" and not place.path and place.shape == "messages" and is_newest_text(value):
+    if _is_history(side, place) and isinstance(value, str | memoryview) and _is_newest(value):
         content.input_text = value
         return True
+    if isinstance(value, memoryview):
+        value = str(value, "utf-8")
     if isinstance(value, str) and (place.path or place.shape != "tool_result") and looks_like_json(value):
         value, trouble = read_json(value)
         if trouble and trouble != "loose_json":
@@ -189,12 +194,18 @@ def _read(found: Found, side: str, place: Content, value: Any, facts: Facts) -> 
     return False
 
 
-def is_newest_text(value: Any) -> bool:
+def _is_history(side: str, place: Content) -> bool:
+    """May a whole history stand there, as one text?"""
+    return side == "input" and not place.path and place.shape == "messages"
+
+
+def _is_newest(text: str | memoryview) -> bool:
     """A JSON list of messages in the newest shape, by its beginning and its end; a cut one is not."""
-    if not isinstance(value, str) or not value.startswith("[{") or not value.endswith("}]"):
-        return False
-    head = value[:_HEAD]
-    return '"parts"' in head and '"role"' in value
+    if isinstance(text, memoryview):
+        head = str(text[: 4 * _HEAD], "utf-8", "ignore")[:_HEAD]  # a character has four bytes at most
+        whole = bytes(text[:2]) == b"[{" and bytes(text[-2:]) == b"}]"
+        return whole and '"parts"' in head and ('"role"' in head or b'"role"' in bytes(text))
+    return text.startswith("[{") and text.endswith("}]") and '"parts"' in text[:_HEAD] and '"role"' in text
 
 
 def shaped(place: Content, side: str, value: Any, facts: Facts, role: str) -> list[dict[str, Any]]:

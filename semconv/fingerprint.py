@@ -115,8 +115,20 @@ def opening_texts(content: SpanContent) -> tuple[str, str] | None:
 _DECODER = json.JSONDecoder(strict=False)
 
 
-def _opening(text: str) -> list[dict[str, Any]]:
-    """The messages of a JSON list up to the first of the user: the long rest is not parsed."""
+def _opening(text: str | memoryview) -> list[dict[str, Any]]:
+    """The messages of a JSON list up to the first of the user: the long rest is not parsed, and if it can be not even
+    copied."""
+    if isinstance(text, memoryview):
+        head = _until_user(str(text[: 4 * _HEAD], "utf-8", "ignore"))
+        return head if head and _asks(head[-1]) else _until_user(str(text, "utf-8"))
+    return _until_user(text)
+
+
+def _asks(message: dict[str, Any]) -> bool:
+    return message["role"] == "user" and bool(messages.text_of(message))
+
+
+def _until_user(text: str) -> list[dict[str, Any]]:
     found, at = [], 1
     while at < len(text):
         try:
@@ -125,7 +137,7 @@ def _opening(text: str) -> list[dict[str, Any]]:
             break
         if (message := messages.repair_message(item)) is not None:
             found.append(message)
-            if message["role"] == "user" and messages.text_of(message):
+            if _asks(message):
                 break
         while at < len(text) and text[at] in ", \n\r\t":
             at += 1

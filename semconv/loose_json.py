@@ -25,8 +25,9 @@ def looks_like_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[", '"')
 
 
-def read_json(text: str) -> tuple[Any, str]:
-    """(value, trouble): trouble is "" for valid JSON, else `loose_json`, `python_repr`, `cut_json` or `bad_json`.
+def read_json(text: str | memoryview) -> tuple[Any, str]:
+    """(value, trouble) of a text or its UTF-8; trouble is "" for valid JSON, else `loose_json`, `python_repr`,
+    `cut_json` or `bad_json`.
 
     A cut text gives what stood before the cut, strings included. Of a `bad_json` text the value is the text itself.
     """
@@ -34,6 +35,7 @@ def read_json(text: str) -> tuple[Any, str]:
         return orjson.loads(text), ""
     except ValueError:
         pass
+    text = text if isinstance(text, str) else str(text, "utf-8")
     try:
         return clean(json.loads(text, strict=False, parse_constant=lambda _: None)), "loose_json"
     except (ValueError, RecursionError):

@@ -51,7 +51,7 @@ def canonical(message: Message) -> bytes:
         return orjson.dumps(clean(message), option=orjson.OPT_SORT_KEYS)
 
 
-def parse_messages(text: str) -> tuple[list[Message], str]:
+def parse_messages(text: str | memoryview) -> tuple[list[Message], str]:
     """(repaired messages, trouble) of a JSON list of messages; see `loose_json.read_json` for the troubles."""
     value, trouble = read_json(text)
     if trouble == "bad_json":

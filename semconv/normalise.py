@@ -202,7 +202,7 @@ def _dimensions(spans: _Spans) -> dict[str, pa.Array]:
 # ---- content -----------------------------------------------------------------------------------------------------
 def _read_content(spans: _Spans) -> tuple[set[str], list[tuple[int, str]]]:
     """Fills `said`; (attribute keys understood as content, places where they were not understood)."""
-    gathered = content.gather(spans.batch.attributes, (p for side in spans.dialects.places.values() for p in side))
+    gathered = content.gather(spans.batch.attributes, spans.dialects.places)
     facts = _facts(spans, list(gathered.rows))
     dropped, indexed = spans.batch.columns["dropped_attributes"].to_numpy() > 0, spans.dialects.indexed_inputs
     by_shut: dict[frozenset[str], dict[str, list[Content]]] = {}

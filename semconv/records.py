@@ -251,13 +251,14 @@ class SpanContent:
     """The content found for one span, from one source. Sides not found are None.
 
     `input_text` is the sender's JSON list of messages exactly as sent, when it came as one string in the newest shape:
-    the fold compares it with known prefixes and parses only its tail. Otherwise `input` holds repaired messages
+    the fold compares it with known prefixes and parses only its tail. Of a span it is a view of the chunk's own buffer
+    (UTF-8): who keeps it longer than the chunk asks for `kept`. Otherwise `input` holds repaired messages
     `{"role": str, "parts": [{"type": ...}]}`. `output` is always a list, `system` a list of parts, `tools` a list.
     """
 
     row: int  # index of the span (or log record) in its batch
     source: str  # span | span_event | log
-    input_text: str | None = None
+    input_text: str | memoryview | None = None
     input: list[dict[str, Any]] | None = None
     output: list[dict[str, Any]] | None = None
     system: list[dict[str, Any]] | None = None
@@ -267,6 +268,12 @@ class SpanContent:
     indexed: bool = False  # an attribute a message: such a history may come again with its beginning lost
     pieces: int = 1  # revision: grows with the pieces of content known
     notes: list[str] = field(default_factory=list)  # what could not be understood (kinds for data quality)
+
+    def kept(self) -> SpanContent:
+        """Itself, holding nothing of the chunk that it came in."""
+        if isinstance(self.input_text, memoryview):
+            self.input_text = str(self.input_text, "utf-8")
+        return self
 
 
 def attribute_columns(lists: Sequence[Iterable[Any]]) -> AttributeColumns:
