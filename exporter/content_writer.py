@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import pyarrow as pa
 
-from spanfold.exporter.blocks import seal_block
+from spanfold.exporter.blocks import compress, seal_frame
 from spanfold.exporter.keys import Keyring
 from spanfold.semconv.schema import CONTENT
 
@@ -45,29 +47,43 @@ class ContentWriter:
 
     def __init__(self, keyring: Keyring, mode: str, *, block_bytes: int = BLOCK_BYTES, level: int = FLUSH_LEVEL):
         self._keyring, self._mode, self._block_bytes, self._level = keyring, mode, block_bytes, level
+        self._compressing = ThreadPoolExecutor(1, thread_name_prefix="compress")
 
     def seal(self, tenant: str, day: dt.date, items: Iterable[Item]) -> tuple[pa.Table, dict[bytes, Location]]:
         """(rows of the content table, content_id -> location). With mode `none` nothing is stored."""
-        if self._mode == "none":
-            return pa.Table.from_batches([], CONTENT), {}
-        rows: dict[str, list[object]] = {name: [] for name in CONTENT.names}
+        table, located = self.begin(tenant, day, items)
+        return table(), located
+
+    def begin(
+        self, tenant: str, day: dt.date, items: Iterable[Item]
+    ) -> tuple[Callable[[], pa.Table], dict[bytes, Location]]:
+        """As `seal`, with the rows to be asked for: the words are compressed by another thread meanwhile."""
+        rows: dict[str, list[Any]] = {name: [] for name in CONTENT.names}
         located: dict[bytes, Location] = {}
-        for block in self._blocks(sorted(items, key=lambda item: item.order)):
+        raws: list[bytes] = []
+        for block in self._blocks(sorted(items, key=lambda item: item.order)) if self._mode != "none" else ():
             block_id = os.urandom(16)
             offset = 0
             for item in block:
                 located[item.content_id] = Location(block_id, offset, len(item.body))
                 offset += len(item.body)
-            raw = b"".join(item.body for item in block)
+            raws.append(b"".join(item.body for item in block))
             ids_hash = blake2b(b"".join(item.content_id for item in block), digest_size=16).digest()
-            ct = seal_block(
-                self._keyring, self._mode, tenant=tenant, day=day, block_id=block_id, ids_hash=ids_hash, raw=raw,
-                level=self._level,
-            )  # fmt: skip
-            values = (tenant, block_id, len(block), len(raw), ids_hash, ct)
-            for name, value in zip(CONTENT.names, values, strict=True):
+            for name, value in zip(CONTENT.names, (tenant, block_id, len(block), offset, ids_hash), strict=False):
                 rows[name].append(value)
-        return pa.table(rows, schema=CONTENT), located
+        frames = self._compressing.submit(compress, raws, self._level)
+
+        def table() -> pa.Table:
+            for block_id, ids_hash, frame in zip(rows["block_id"], rows["ids_hash"], frames.result(), strict=True):
+                rows["ct"].append(
+                    seal_frame(
+                        self._keyring, self._mode, tenant=tenant, day=day, block_id=block_id, ids_hash=ids_hash,
+                        frame=frame,
+                    )
+                )  # fmt: skip
+            return pa.table(rows, schema=CONTENT)
+
+        return table, located
 
     def _blocks(self, items: list[Item]) -> Iterable[list[Item]]:
         block: list[Item] = []

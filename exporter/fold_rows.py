@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -110,12 +110,11 @@ class RowWriter:
     def tables(self) -> tuple[dict[str, dict[dt.date, pa.Table]], list[dict[str, Any]]]:
         """Everything added since the last call: (table -> day -> rows sorted as stored, context rows with `date`)."""
         out: dict[str, dict[dt.date, pa.Table]] = {"contexts": {}, "messages": {}, "content": {}}
+        sealing: dict[dt.date, Callable[[], pa.Table]] = {}
         for day, items in self._items.items():
-            table, located = self._content.seal(self._tenant, day, items.values())
+            sealing[day], located = self._content.begin(self._tenant, day, items.values())
             for content_id, location in located.items():
                 self._located.put((day, content_id), location)
-            if table.num_rows:
-                out["content"][day] = table
         for day, rows in self._messages.items():
             out["messages"][day] = self._message_table(day, rows)
         by_day: dict[dt.date, list[dict[str, Any]]] = defaultdict(list)
@@ -123,6 +122,7 @@ class RowWriter:
             by_day[row["date"]].append(row)
         for day, rows in by_day.items():
             out["contexts"][day] = pa.Table.from_pylist(rows, schema=CONTEXTS)
+        out["content"] = {day: table for day, sealed in sealing.items() if (table := sealed()).num_rows}
         contexts, self._contexts = self._contexts, []
         self._messages.clear()
         self._items.clear()

@@ -2,14 +2,15 @@
 
 A chunk that a process ended on is tried once more: mostly somebody killed the process. A record that ends processes is
 searched: what two ended on is read in sixteenths, the sixteenth that ends the next one again so, down to one record,
-which is set aside when it ends four processes on its own. Parts that fold are
-behind us, so a process that is ended by somebody else costs a few smaller chunks and nothing more. Who kills often
-blames a record only by hitting it four times; a process that doubts a record has therefore folded something else
-before, so that it works on it for milliseconds and not for a second.
+which is set aside when it ends four processes on its own. Parts that fold are behind us, so a process that is ended by
+somebody else costs a few smaller chunks and nothing more. Who kills often blames a record only by hitting it four
+times; a process that doubts a record has therefore folded something else before, so that it works on it for
+milliseconds and not for a second.
 
-Behind a full chunk the next one is read, deciphered and decoded in another thread while the full one is folded. Nothing
-of it is marked as tried by then: after a process ended nothing is read ahead of the chunk that it worked on, so that
-the end of the next process says which of the two it was.
+Behind a full chunk the next one is read, deciphered and decoded in another thread while the full one is folded; the
+first of a backlog, for which everybody waits, is a small one. Nothing of what is read ahead is marked as tried by then:
+after a process ended nothing is read ahead of the chunk that it worked on, so that the end of the next process says
+which of the two it was.
 
 Bodies of trace requests are decoded from one buffer, and stay in no record: a chunk is the largest thing that the
 process holds, and it holds two. Who has to know a body reads the chunk `again`.
@@ -30,6 +31,7 @@ from spanfold.collector.segments import Position
 from spanfold.exporter.keys import Keyring
 from spanfold.semconv.records import SpanBatch
 
+_FIRST = 4  # the first chunk of a backlog is that part of a whole one
 _PARTS, _GIVE_UP = 16, 4  # parts of a chunk that ended a process; tries of a record alone before it is set aside
 _NOWHERE = Position(0, 0)
 
@@ -41,6 +43,7 @@ class Chunk:
     entries: list[Entry]
     after: Position
     bytes: int  # of all bodies
+    full: int  # bytes: behind a chunk that has more there is probably another
     decoded: SpanBatch | None = None
     doubted: bool = False  # a process ended on it, or around it: to be durable before anything else is tried
 
@@ -83,7 +86,7 @@ class Chunks:
         if begun_ahead is not None:
             chunk = begun_ahead.result()
         else:
-            chunk = self._read(position, doubt.limit) if doubted else self._taken(position)
+            chunk = self._read(position, doubt.limit) if doubted else self._taken(position, self._size // _FIRST)
         entries, after = chunk.entries, chunk.after
         if not entries:
             self._bodies.give_back()
@@ -91,7 +94,7 @@ class Chunks:
         if doubt.alone >= _GIVE_UP:
             for entry in entries:
                 self._dead.put(*entry, f"the fold process ended {_GIVE_UP} times while it worked on this record alone")
-            return Chunk([], after, 0)
+            return Chunk([], after, 0, self._size // 2)
         begun = {
             "position": position, "after": after, "until": max(doubt.until, after), "limit": doubt.limit,
             "tries": doubt.tries, "records": len(entries), "bytes": chunk.bytes,
@@ -128,7 +131,7 @@ class Chunks:
     def is_full(self, chunk: Chunk) -> bool:
         """Is there probably more to fold at once?"""
         items = sum(record.items for _, record in chunk.entries)
-        return chunk.bytes > self._size // 2 or items > ITEMS_AT_ONCE // 2
+        return chunk.bytes > chunk.full or items > ITEMS_AT_ONCE // 2
 
     def close(self) -> None:
         self._reading.shutdown()
@@ -136,18 +139,18 @@ class Chunks:
 
     def _read(self, position: Position, limit: int) -> Chunk:
         entries, after = self._journal.read(position, limit)
-        return Chunk(entries, after, sum(len(record.body) for _, record in entries))
+        return Chunk(entries, after, sum(len(record.body) for _, record in entries), self._size // 2)
 
     def _read_ahead(self, position: Position) -> Chunk:
-        chunk = self._taken(position)
+        chunk = self._taken(position, self._size)
         self._decode(chunk, position)
         return chunk
 
-    def _taken(self, position: Position) -> Chunk:
+    def _taken(self, position: Position, limit: int) -> Chunk:
         """The chunk there, the bodies of its trace requests in the buffer."""
         self._bodies.clear()
-        entries, after = self._journal.read(position, self._size, self._bodies)
-        return Chunk(entries, after, len(self._bodies) + sum(len(record.body) for _, record in entries))
+        entries, after = self._journal.read(position, limit, self._bodies)
+        return Chunk(entries, after, len(self._bodies) + sum(len(record.body) for _, record in entries), limit // 2)
 
     def _decode(self, chunk: Chunk, position: Position) -> None:
         """What the buffer holds of it; its records get their bodies back if that is no request."""

@@ -114,8 +114,9 @@ def test_what_cannot_be_folded_is_found_in_a_chunk_that_was_decoded_ahead(tmp_pa
 
     monkeypatch.setattr(span_rows, "read", read)
     bad = traces([span(5, 1, name="poison")])
-    bodies = [*(traces([chat(trace, 1)]) for trace in (1, 2, 3, 4)), bad, traces([chat(6, 1)])]
-    with product(tmp_path, chunk_bytes=sum(map(len, bodies[:3])) + 300) as p:
+    bodies = [*(traces([chat(trace, 1)]) for trace in (1, 2, 3, 4, 6))]
+    bodies.insert(2, bad)
+    with product(tmp_path, chunk_bytes=sum(map(len, bodies[1:4])) + 300) as p:
         p.send(*bodies)
         p.folding.step()
         assert p.folding._chunks._ahead is not None
