@@ -37,6 +37,7 @@ class Words:
     """One unique message as sent, and what redaction made of it."""
 
     raw: dict[str, Any]
+    sent: bytes  # canonical JSON of `raw`; both are gone once it is settled
     body: bytes = b""  # canonical redacted JSON
     content_id: bytes = b""
     match: bytes | None = None  # content id of the blind form; None = nothing left of it
@@ -135,7 +136,9 @@ class Folder:
     day is compacted."""
 
     def __init__(self, hash_key: Callable[[str], bytes], *, limit: int = 100_000) -> None:
-        self._keys = {purpose: hash_key(purpose) for purpose in ("content", "message", "thread")}
+        self._hashes = {
+            purpose: blake2b(digest_size=16, key=hash_key(purpose)) for purpose in ("content", "message", "thread")
+        }
         self._words: Generations[int, Words] = Generations(limit)
         self._nodes: Generations[tuple[int, int], Node] = Generations(limit)
         self._prefixes: Generations[str, list[Prefix]] = Generations(limit // 4)
@@ -246,7 +249,7 @@ class Folder:
         key = xxhash.xxh3_128_intdigest(raw)
         words = self._words.get(key)
         if words is None:
-            words = Words(orjson.loads(raw), service=self._service)
+            words = Words(orjson.loads(raw), raw, service=self._service)
             self._words.put(key, words)
             self._fresh.append(words)
             self._bytes += len(raw)
@@ -277,7 +280,8 @@ class Folder:
     def settle(self, words: Words, redacted: dict[str, Any], redactions: int) -> None:
         """Gives words their redacted form and ids."""
         beside = redacted["role"] in ("tools", "system") and ("messages" in redacted or redacted["role"] == "tools")
-        words.body = orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS)
+        unchanged = redacted is words.raw
+        words.body = words.sent if unchanged else orjson.dumps(redacted, option=orjson.OPT_SORT_KEYS)
         words.content_id = self._hash("content", words.body)
         blind = None if beside else messages.match_form(redacted)
         words.match = words.content_id if blind == words.body else self._hash("content", blind) if blind else None
@@ -285,7 +289,7 @@ class Folder:
         words.chars = characters(redacted)
         if not beside:
             self._note_tools(words, redacted.get("parts") or [])
-        words.raw = {}  # the unredacted form is not needed again
+        words.raw, words.sent = {}, b""  # the unredacted form is not needed again
 
     def _note_tools(self, words: Words, parts: list[dict[str, Any]]) -> None:
         calls = [part for part in parts if part.get("type") == "tool_call"]
@@ -342,7 +346,9 @@ class Folder:
         return ", ".join(dict.fromkeys(filter(None, named))) or None
 
     def _hash(self, purpose: str, *parts: bytes) -> bytes:
-        return blake2b(b"".join(parts), digest_size=16, key=self._keys[purpose]).digest()
+        hashed = self._hashes[purpose].copy()
+        hashed.update(b"".join(parts))
+        return hashed.digest()
 
 
 def characters(item: Any) -> int:

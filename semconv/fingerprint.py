@@ -20,6 +20,7 @@ from spanfold.semconv import messages
 from spanfold.semconv.records import SpanContent
 
 _HEAD = 8000  # characters of each text that are looked at
+_OPENING_BYTES = 2048  # of a history, that mostly hold the first message of the user
 _DAYS = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 _MONTHS = (
     r"(?:january|february|march|april|may|june|july|august|september|october|november|december"
@@ -85,10 +86,11 @@ def column(
 ) -> pa.Array:  # fmt: skip
     """The fingerprints of a batch; NULL where neither a prompt is named nor its words are there."""
     out: list[str | None] = [None] * length
+    keys = {tenant: hash_key(tenant) if hash_key else b"" for tenant in set(tenants.values())}
     for content in contents:
         texts = opening_texts(content)
         if texts is not None:
-            out[content.row] = fingerprint(*texts, hash_key(tenants[content.row]) if hash_key else b"")
+            out[content.row] = fingerprint(*texts, keys[tenants[content.row]])
     names = fields["prompt_name"]
     if names.null_count < length:
         for row, (name, version) in enumerate(
@@ -119,9 +121,15 @@ def _opening(text: str | memoryview) -> list[dict[str, Any]]:
     """The messages of a JSON list up to the first of the user: the long rest is not parsed, and if it can be not even
     copied."""
     if isinstance(text, memoryview):
-        head = _until_user(str(text[: 4 * _HEAD], "utf-8", "ignore"))
-        return head if head and _asks(head[-1]) else _until_user(str(text, "utf-8"))
+        return _in_head(bytes(text[:_OPENING_BYTES])) or _until_user(str(text, "utf-8"))
     return _until_user(text)
+
+
+@lru_cache(maxsize=1024)
+def _in_head(head: bytes) -> list[dict[str, Any]] | None:
+    """The opening, if this much of the text holds all of it. Every call of a conversation begins with the same."""
+    found = _until_user(head.decode("utf-8", "ignore"))
+    return found if found and _asks(found[-1]) else None
 
 
 def _asks(message: dict[str, Any]) -> bool:
