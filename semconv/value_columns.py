@@ -15,6 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from spanfold.semconv.anyvalue import parse_any_value
 
 Rows = NDArray[np.int64]
+Places = NDArray[np.int64] | NDArray[np.int32]
 
 STRING, BOOL, INT, DOUBLE, ARRAY, KVLIST, BYTES = 0x0A, 0x10, 0x18, 0x21, 0x2A, 0x32, 0x3A  # wire tags; 0 = unset
 _TO_END = 1 << 40  # binary_slice needs a stop
@@ -119,29 +120,56 @@ def _rewritten(raw: bytes) -> bytes:
     return bytes(plain.SerializeToString())
 
 
-def header_length(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def header_length(lengths: Places) -> NDArray[np.int64]:
     """Bytes of tag and length before a payload, from the length of the whole value."""
     return 2 + (lengths > 129) + (lengths > 16386) + (lengths > 2097155) + (lengths > 268435460)
 
 
 def _plain_scalars(values: pa.BinaryArray) -> NDArray[np.bool_]:
     """Which values are unset or exactly one well-formed scalar field."""
-    offsets, data = binary_parts(values)
-    tags, starts, lengths = kinds(values), offsets[:-1], np.diff(offsets)
-    plain: NDArray[np.bool_] = ((tags == DOUBLE) & (lengths == 9)) | (lengths == 0)
+    offsets, data = _raw_parts(values)
+    starts, lengths = offsets[:-1], np.diff(offsets)
     if not len(data):
-        return plain
-    last = data[np.maximum(offsets[1:] - 1, 0)]
-    plain |= (tags == BOOL) & (lengths == 2) & (last <= 1)
-    plain |= (tags == INT) & (lengths == 2) & (last < 0x80)
-    long = np.flatnonzero((tags == INT) & (lengths > 2) & (lengths <= 11) & (last < 0x80))
-    plain[long] = _continued(data, starts[long] + 1, lengths[long] - 2)
-    sized = np.flatnonzero(((tags == STRING) | (tags == BYTES)) & (lengths >= 2))
-    plain[sized] = _sized(data, starts[sized], lengths[sized])
-    return plain & ~_not_utf8(values, plain & (tags == STRING), starts, lengths, data)
+        return np.ones(len(values), np.bool_)
+    tags, second = _bytes_at(data, starts), _bytes_at(data, starts + 1)
+    tags[lengths == 0] = 0
+    texts, two = (tags == STRING) | (tags == BYTES), lengths == 2
+    plain: NDArray[np.bool_] = ((tags == DOUBLE) & (lengths == 9)) | (lengths == 0)
+    plain |= two & (((tags == BOOL) & (second <= 1)) | ((tags == INT) & (second < 0x80)))
+    plain |= texts & (lengths < 130) & (lengths == second.astype(np.int32) + 2)
+    rest = np.flatnonzero(~plain)
+    ints = rest[(tags[rest] == INT) & (lengths[rest] > 2) & (lengths[rest] <= 11)]
+    ints = ints[data[offsets[1:][ints] - 1] < 0x80]
+    plain[ints] = _continued(data, starts[ints] + 1, lengths[ints] - 2)
+    long = rest[texts[rest] & (lengths[rest] >= 130)]
+    plain[long] = _sized(data, starts[long], lengths[long])
+    wide = np.zeros(len(values), np.bool_)
+    wide[long] = True
+    wide |= ~_ascii(values)  # so are tag and length of a short text
+    return plain & ~_not_utf8(values, np.flatnonzero(wide & plain & (tags == STRING)), starts, lengths, data)
 
 
-def _continued(data: NDArray[np.uint8], starts: Rows, counts: Rows) -> NDArray[np.bool_]:
+def _raw_parts(array: pa.BinaryArray) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """As `binary_parts`, with the offsets as they are."""
+    _, ends, data = array.buffers()
+    if ends is None or data is None or not len(array):
+        return np.zeros(len(array) + 1, np.int32), np.empty(0, np.uint8)
+    return np.frombuffer(ends, np.int32)[array.offset : array.offset + len(array) + 1], np.frombuffer(data, np.uint8)
+
+
+def _bytes_at(data: NDArray[np.uint8], at: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """The bytes at these places; the last byte for a place behind it."""
+    return data[np.minimum(at, len(data) - 1)]
+
+
+def _ascii(values: pa.BinaryArray) -> NDArray[np.bool_]:
+    """Which values have no byte over 127."""
+    _, ends, data = values.buffers()
+    texts = pa.StringArray.from_buffers(len(values), ends, data, offset=values.offset)  # not looked at as UTF-8
+    return np.asarray(pc.string_is_ascii(texts).to_numpy(zero_copy_only=False))
+
+
+def _continued(data: NDArray[np.uint8], starts: Places, counts: Places) -> NDArray[np.bool_]:
     """Do `counts` bytes from `starts` all say that the varint goes on?"""
     good = np.ones(len(starts), np.bool_)
     for i in range(int(counts.max(initial=0))):
@@ -150,7 +178,7 @@ def _continued(data: NDArray[np.uint8], starts: Rows, counts: Rows) -> NDArray[n
     return good
 
 
-def _sized(data: NDArray[np.uint8], starts: Rows, lengths: Rows) -> NDArray[np.bool_]:
+def _sized(data: NDArray[np.uint8], starts: Places, lengths: Places) -> NDArray[np.bool_]:
     """Does the length behind the tag say, in its shortest form, exactly what is there?"""
     header = header_length(lengths)
     stated, good = lengths - header, lengths >= header
@@ -162,11 +190,11 @@ def _sized(data: NDArray[np.uint8], starts: Rows, lengths: Rows) -> NDArray[np.b
 
 
 def _not_utf8(
-    values: pa.BinaryArray, mask: NDArray[np.bool_], starts: Rows, lengths: Rows, data: NDArray[np.uint8]
+    values: pa.BinaryArray, at: Rows, starts: Places, lengths: Places, data: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
-    """Which of the masked texts are not UTF-8. Only those with a byte over 127 are looked at closely."""
+    """Which of the texts at these places are not UTF-8. Only those with a byte over 127 are looked at closely."""
     out = np.zeros(len(values), np.bool_)
-    at = np.flatnonzero(mask & (lengths > 2))
+    at = at[lengths[at] > 2]
     if not len(at):
         return out
     begin = starts[at] + header_length(lengths[at])
