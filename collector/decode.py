@@ -92,7 +92,7 @@ def _open(
     message: str, records: Sequence[Record], bodies: JoinedBodies | None = None
 ) -> tuple[pa.StructArray, np.ndarray[Any, Any], list[Resource]]:
     """(flat items, origin index of each item, origins). An origin is one scope of one resource of one record."""
-    try:  # not from a list: that takes nearly twice the time, and lets no other thread run
+    try:  # not from a list: that takes longer
         batch = handler(message).array_to_record_batch(
             bodies.array() if bodies is not None else pa.array([record.body for record in records], pa.binary())
         )

@@ -33,7 +33,7 @@ from spanfold.collector.segments import (
 )
 
 STUCK_SECONDS = 1.0
-ITEMS_AT_ONCE = 72_000  # small spans become rows that take more room than their bytes
+ITEMS_AT_ONCE = 48_000  # small spans become rows that take more room than their bytes
 
 
 @dataclass(slots=True)

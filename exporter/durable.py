@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 
 def write_durably(path: Path, raw: bytes, *, sync_directory: bool = True) -> None:
     """Writes beside, fsyncs, renames, fsyncs the directory."""
+    _write(path, raw, os.fsync)
+    if sync_directory:
+        sync_dirs([path.parent])
+
+
+def write_for_readers(path: Path, raw: bytes) -> None:
+    """Readers find the old or the new content; a power cut may take both."""
+    _write(path, raw, lambda descriptor: None)
+
+
+def _write(path: Path, raw: bytes, sync: Callable[[int], None]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         view = memoryview(raw)
         while view:
             view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
     temporary.rename(path)
-    if sync_directory:
-        sync_dirs([path.parent])
 
 
 def read_document(path: Path) -> dict[str, Any]:

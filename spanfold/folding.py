@@ -31,7 +31,7 @@ from spanfold.collector.noise import Noise, read_rules
 from spanfold.collector.pipeline import Batch, Entry, Pipeline
 from spanfold.collector.quality import quality_tables
 from spanfold.collector.segments import Position
-from spanfold.exporter.durable import write_durably
+from spanfold.exporter.durable import write_for_readers
 from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.identity_rebuild import KINDS, open_runs, renew_runs
 from spanfold.exporter.keys import Keyring
@@ -420,7 +420,7 @@ class Folding:
             "idle": idle,
             "behind": behind,  # more waits than is folded at once
         }
-        write_durably(self._settings.data / "run" / "folder.json", json.dumps(status).encode(), sync_directory=False)
+        write_for_readers(self._settings.data / "run" / "folder.json", json.dumps(status).encode())
 
 
 def _distinct(fresh: Identities, runs: IdentityRuns) -> Identities:

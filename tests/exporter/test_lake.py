@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spanfold.exporter.errors import FileDamaged, LakeLocked, ManifestDamaged, ManifestTooNew
@@ -40,6 +41,17 @@ def test_a_file_counts_from_the_commit_on(tmp_path: Path, lake: Lake) -> None:
     assert (1, (1, 42), {"spans": 3}) == (found.version, found.journal, found.counters)
     assert f"lake/redactions/gen=0/date=2026-11-20/{Path(entry.path).name}" == entry.path
     assert rows() == read_table(tmp_path, found.files[0])
+
+
+@pytest.mark.parametrize(("level", "codec"), [(0, "LZ4"), (1, "ZSTD"), (2, "ZSTD")])
+def test_fresh_files_are_cheap_to_write_and_merged_ones_small(
+    tmp_path: Path, lake: Lake, level: int, codec: str
+) -> None:
+    entry = lake.prepare("redactions", DAY, rows(), level=level)
+    lake.commit([lake.adopt(entry)])
+    group = pq.ParquetFile(tmp_path / entry.path).metadata.row_group(0)
+    assert {group.column(i).compression for i in range(group.num_columns)} == {codec}
+    assert rows() == read_table(tmp_path, read_current(tmp_path).files[0])
 
 
 def test_files_of_a_commit_that_never_happened_are_removed_at_the_next_start(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from random import Random
 from uuid import UUID
 
 import pyarrow as pa
+import pytest
 
 from spanfold.semconv import fingerprint
 from spanfold.semconv.fingerprint import column, masked, opening_texts
@@ -125,6 +127,19 @@ def test_only_the_opening_counts_and_only_it_is_parsed() -> None:
     short = SpanContent(row=0, source="span", input_text=opening + "]")
     grown = SpanContent(row=0, source="span", input_text=opening + ',{"role":"assistant","parts":[{"type":"te')
     assert opening_texts(short) == opening_texts(grown) == ("Be kind.", "Hi")
+
+
+@pytest.mark.parametrize("length", [1, 1900, *range(1990, 2050, 3), 9_000])
+@pytest.mark.parametrize("letter", ["a", "ö", "語", "🙂"])
+def test_an_opening_is_the_same_wherever_it_ends(letter: str, length: int) -> None:
+    """Of a history in the buffer of its chunk the beginning is tried first, which may end within a character."""
+    history = [
+        {"role": "user", "parts": [{"type": "text", "content": letter * length}]},
+        {"role": "assistant", "parts": [{"type": "text", "content": "Well."}]},
+    ]
+    text = json.dumps(history, ensure_ascii=False)
+    for told in (text, memoryview(text.encode())):
+        assert opening_texts(SpanContent(row=0, source="span", input_text=told)) == ("", letter * length)
 
 
 def test_spans_without_words_have_no_fingerprint() -> None:

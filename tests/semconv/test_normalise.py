@@ -232,6 +232,18 @@ def test_messages_come_as_json_or_as_values(structured: bool) -> None:
     assert (found.contents[0].input_text is None) == structured
 
 
+@pytest.mark.parametrize(("lead", "shows"), [("", True), ("語" * 350, True), ("ö" * 390, False)])
+def test_a_history_that_shows_its_shape_is_not_copied_until_it_is_kept(lead: str, shows: bool) -> None:
+    """In its first 400 characters. It is compared where it lies in the chunk; who keeps it gets a text of its own."""
+    told = json.dumps([{"name": lead, **SAID}, USER], ensure_ascii=False)
+    (content,) = normalised(span(CHAT | {"gen_ai.input.messages": told})).contents
+    assert isinstance(content.input_text, memoryview) == shows
+    before = sides(content)["input"]
+    assert [message["parts"] for message in before] == [SAID["parts"], USER["parts"]]
+    assert content.kept().input_text == (told if shows else None)
+    assert sides(content)["input"] == before
+
+
 @pytest.mark.parametrize(
     ("operation", "attributes", "expected"),
     [
