@@ -92,7 +92,7 @@ def run(settings: Settings, stop: threading.Event, its_turn: Callable[[float], b
             if dirty and began - tidied > (_TIDY_AT_LAST if folded else _TIDY_SECONDS):
                 _tidy()
                 tidied, dirty = began, False
-            if not (folded and folding.searches):  # small pieces are read at once, or what waits behind them grows old
+            if not (folded and (folding.behind or folding.searches)):  # else what waits behind small pieces grows old
                 stop.wait(max(0.0, settings.fold_interval_seconds - (time.monotonic() - began)))
     finally:
         care.close()

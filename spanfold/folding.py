@@ -95,6 +95,7 @@ class Folding:
             dialects=self._loaded.dialects,
         )  # fmt: skip
         self.retention_held: str | None = None  # what retention does not do unasked
+        self.behind = False  # does more wait than is folded at once?
         self._position = Position(*self.lake.manifest.journal)
         self._merging = Merging(self.lake, self._keyring, settings.content, self._settle_commit, self.quarantine)
         self.requests = Requests(settings.data)
@@ -169,7 +170,8 @@ class Folding:
         self._position = after
         # The first chunk of a process is published, and so committed, at once; what is doubted is committed: each start
         # gets further, up to the record that ended the process before.
-        backlog, due = self.searches or self._chunks.is_full(chunk), self._published.is_due
+        self.behind = self._chunks.is_full(chunk)
+        backlog, due = self.searches or self.behind, self._published.is_due
         if asked or not backlog or self._published.version < 0 or (due and chunk.doubted):
             self.publish()
         elif due:
@@ -178,7 +180,7 @@ class Folding:
             self._settle_commit()
         if request is not None and asked:
             self.requests.done("flush", request)
-        self._write_status(idle=not entries, behind=self._chunks.is_full(chunk))
+        self._write_status(idle=not entries)
         return bool(entries)
 
     def _begin_commit(self, batch: Batch, after: Position) -> None:
@@ -398,7 +400,7 @@ class Folding:
         self.requests.done(name, request)
         self._write_status(idle=True)
 
-    def _write_status(self, *, idle: bool, behind: bool = False) -> None:
+    def _write_status(self, *, idle: bool) -> None:
         manifest = self.lake.manifest
         status = {
             "pid": os.getpid(),
@@ -418,7 +420,7 @@ class Folding:
             "retention_held": self.retention_held,
             "dead_letters": len(self._dead.names()),
             "idle": idle,
-            "behind": behind,  # more waits than is folded at once
+            "behind": self.behind,
         }
         write_for_readers(self._settings.data / "run" / "folder.json", json.dumps(status).encode())
 
