@@ -14,6 +14,7 @@ import datetime as dt
 import os
 import struct
 import threading
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import zstandard
@@ -32,26 +33,19 @@ _MAX_RAW_BYTES = 1 << 30  # far above the largest request: stops a forged frame 
 _local = threading.local()  # zstd contexts are costly to make and must not be shared by threads
 
 
-def seal_block(
-    keyring: Keyring, mode: str, *, tenant: str, day: dt.date, block_id: bytes, ids_hash: bytes, raw: bytes, level: int
-) -> bytes:
-    """`ct` for one row of the content table. `mode` is `encrypted` or `plain`; with `none` nothing is sealed."""
-    frame = _compressor(level).compress(raw)
-    return seal_frame(keyring, mode, tenant=tenant, day=day, block_id=block_id, ids_hash=ids_hash, frame=frame)
-
-
-def compress(raws: list[bytes], level: int) -> list[bytes]:
+def compress(raws: Sequence[bytes], level: int) -> list[bytes]:
     """A zstd frame for each, in one call that lets other threads run meanwhile."""
-    if not raws:
-        return []
+    if not any(raws):  # which the call below refuses
+        return [_compressor(level).compress(raw) for raw in raws]
     frames = _compressor(level).multi_compress_to_buffer([*raws])
     return [frames[i].tobytes() for i in range(len(frames))]
 
 
-def seal_frame(
+def seal_block(
     keyring: Keyring, mode: str, *, tenant: str, day: dt.date, block_id: bytes, ids_hash: bytes, frame: bytes
 ) -> bytes:
-    """As `seal_block`, of words that are compressed already."""
+    """`ct` for one row of the content table, from its words in a zstd frame. `mode` is `encrypted` or `plain`; with
+    `none` nothing is sealed."""
     context = _context(tenant, day, block_id, ids_hash)
     if mode == "encrypted":
         data_key = keyring.data_key(tenant, day)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from spanfold.exporter.blocks import compress, seal_frame
+from spanfold.exporter.blocks import compress, seal_block
 from spanfold.exporter.keys import Keyring
 from spanfold.semconv.schema import CONTENT
 
@@ -76,7 +76,7 @@ class ContentWriter:
         def table() -> pa.Table:
             for block_id, ids_hash, frame in zip(rows["block_id"], rows["ids_hash"], frames.result(), strict=True):
                 rows["ct"].append(
-                    seal_frame(
+                    seal_block(
                         self._keyring, self._mode, tenant=tenant, day=day, block_id=block_id, ids_hash=ids_hash,
                         frame=frame,
                     )

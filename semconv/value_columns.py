@@ -145,7 +145,7 @@ def _plain_scalars(values: pa.BinaryArray) -> NDArray[np.bool_]:
     plain[long] = _sized(data, starts[long], lengths[long])
     wide = np.zeros(len(values), np.bool_)
     wide[long] = True
-    wide |= ~_ascii(values)  # so are tag and length of a short text
+    wide |= ~_ascii(values)  # of a short text tag and length are ASCII, too
     return plain & ~_not_utf8(values, np.flatnonzero(wide & plain & (tags == STRING)), starts, lengths, data)
 
 

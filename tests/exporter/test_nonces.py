@@ -18,7 +18,7 @@ DAY = dt.date(2026, 11, 2)
 def sealed(data: str) -> bytes:
     """The nonces of many blocks, one after the other."""
     keyring = Keyring.open(Path(data))
-    rest = {"tenant": "default", "day": DAY, "block_id": b"b" * 16, "ids_hash": b"h" * 16, "raw": b"words", "level": 1}
+    rest = {"tenant": "default", "day": DAY, "block_id": b"b" * 16, "ids_hash": b"h" * 16, "frame": b"words"}
     return b"".join(seal_block(keyring, "encrypted", **rest)[5:17] for _ in range(EACH))  # type: ignore[arg-type]
 
 
