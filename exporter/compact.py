@@ -51,7 +51,8 @@ class Merge:
 
 
 def due(manifest: Manifest, *, everything: bool = False) -> list[Merge]:
-    """Merges to make, the fullest first. `everything`: until no two neighbours fit into one file."""
+    """Merges to make, the fullest first. `everything`: until no two neighbours fit into one file, and none is as it was
+    first written."""
     tiers: dict[tuple[str, str, int], list[FileEntry]] = defaultdict(list)
     for file in manifest.files:
         if not _full(file):
@@ -60,7 +61,7 @@ def due(manifest: Manifest, *, everything: bool = False) -> list[Merge]:
         Merge(table, dt.date.fromisoformat(day), group)
         for (table, day, _), files in tiers.items()
         for group in (_groups(files) if everything else _groups(files)[:1] if len(files) >= FAN_IN else ())
-        if len(group) > 1
+        if len(group) > 1 or (everything and group[0].level == 0 and table != "content")
     ]
     return sorted(out, key=lambda merge: -len(merge.files))
 

@@ -93,6 +93,22 @@ def test_compaction_changes_no_number_and_leaves_few_files(tmp_path: Path) -> No
         assert {1} == {len([f for f in files if f.table == t]) for t in {f.table for f in files}}
 
 
+def test_a_full_compaction_leaves_no_file_as_it_was_first_written(tmp_path: Path) -> None:
+    """Not even one that is alone in its day; the next one has nothing to do."""
+    with product(tmp_path) as p:
+        p.send(traces([chat(1, 1, history=[say("user", "Hi")], answer=[say("assistant", "Hello")])]))
+        p.fold()
+        before = p.query(f"SELECT {SUMS} FROM calls")
+        p.folding.compact_everything()
+        files = p.folding.lake.manifest.files
+        assert {"spans", "contexts", "messages", "rollup"} <= {file.table for file in files}
+        assert [file.table for file in files if file.level == 0] in ([], ["content"])
+        p.folding.compact_everything()
+        assert p.folding.lake.manifest.files == files
+        p.folding.publish()
+        assert p.query(f"SELECT {SUMS} FROM calls") == before
+
+
 def say(role: str, words: str) -> dict[str, Any]:
     return {"role": role, "parts": [{"type": "text", "content": words}]}
 
