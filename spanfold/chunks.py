@@ -31,7 +31,7 @@ from spanfold.collector.segments import Position
 from spanfold.exporter.keys import Keyring
 from spanfold.semconv.records import SpanBatch
 
-_FIRST = 4  # the first chunk of a backlog is that part of a whole one
+_FIRST = 4  # the first chunk of a backlog is a quarter of a whole one
 _PARTS, _GIVE_UP = 16, 4  # parts of a chunk that ended a process; tries of a record alone before it is set aside
 _NOWHERE = Position(0, 0)
 
@@ -43,7 +43,7 @@ class Chunk:
     entries: list[Entry]
     after: Position
     bytes: int  # of all bodies
-    full: int  # bytes: behind a chunk that has more there is probably another
+    room: int  # bytes that there was to be filled: where more than half is, there is probably another chunk
     decoded: SpanBatch | None = None
     doubted: bool = False  # a process ended on it, or around it: to be durable before anything else is tried
 
@@ -94,7 +94,7 @@ class Chunks:
         if doubt.alone >= _GIVE_UP:
             for entry in entries:
                 self._dead.put(*entry, f"the fold process ended {_GIVE_UP} times while it worked on this record alone")
-            return Chunk([], after, 0, self._size // 2)
+            return Chunk([], after, 0, self._size)
         begun = {
             "position": position, "after": after, "until": max(doubt.until, after), "limit": doubt.limit,
             "tries": doubt.tries, "records": len(entries), "bytes": chunk.bytes,
@@ -131,7 +131,7 @@ class Chunks:
     def is_full(self, chunk: Chunk) -> bool:
         """Is there probably more to fold at once?"""
         items = sum(record.items for _, record in chunk.entries)
-        return chunk.bytes > chunk.full or items > ITEMS_AT_ONCE // 2
+        return chunk.bytes > chunk.room // 2 or items > ITEMS_AT_ONCE // 2
 
     def close(self) -> None:
         self._reading.shutdown()
@@ -139,7 +139,7 @@ class Chunks:
 
     def _read(self, position: Position, limit: int) -> Chunk:
         entries, after = self._journal.read(position, limit)
-        return Chunk(entries, after, sum(len(record.body) for _, record in entries), self._size // 2)
+        return Chunk(entries, after, sum(len(record.body) for _, record in entries), self._size)
 
     def _read_ahead(self, position: Position) -> Chunk:
         chunk = self._taken(position, self._size)
@@ -150,7 +150,7 @@ class Chunks:
         """The chunk there, the bodies of its trace requests in the buffer."""
         self._bodies.clear()
         entries, after = self._journal.read(position, limit, self._bodies)
-        return Chunk(entries, after, len(self._bodies) + sum(len(record.body) for _, record in entries), limit // 2)
+        return Chunk(entries, after, len(self._bodies) + sum(len(record.body) for _, record in entries), limit)
 
     def _decode(self, chunk: Chunk, position: Position) -> None:
         """What the buffer holds of it; its records get their bodies back if that is no request."""

@@ -43,7 +43,7 @@ def test_a_file_counts_from_the_commit_on(tmp_path: Path, lake: Lake) -> None:
     assert rows() == read_table(tmp_path, found.files[0])
 
 
-@pytest.mark.parametrize(("level", "codec"), [(0, "LZ4"), (1, "ZSTD"), (2, "ZSTD")])
+@pytest.mark.parametrize(("level", "codec"), [(0, "SNAPPY"), (1, "ZSTD"), (2, "ZSTD")])
 def test_fresh_files_are_cheap_to_write_and_merged_ones_small(
     tmp_path: Path, lake: Lake, level: int, codec: str
 ) -> None:
