@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from spanfold import pricing, stored_calls
+from spanfold import stored_calls
 from spanfold.analytics.derive import Deriver
 from spanfold.analytics.lookup import StoredSpans
 from spanfold.analytics.recall import recent_turns
@@ -35,10 +34,11 @@ from spanfold.exporter.durable import write_for_readers
 from spanfold.exporter.identity import Identities, IdentityRuns
 from spanfold.exporter.identity_rebuild import KINDS, open_runs, renew_runs
 from spanfold.exporter.keys import Keyring
-from spanfold.exporter.lake import SUMS_DUE, Lake
+from spanfold.exporter.lake import Lake
 from spanfold.exporter.manifest import Manifest
 from spanfold.exporter.redact import Redactor
 from spanfold.merging import Merging
+from spanfold.prices_in_force import PricesInForce
 from spanfold.publishing import Publishing
 from spanfold.requests import Requests
 from spanfold.rules_in_force import RulesInForce
@@ -72,9 +72,9 @@ class Folding:
         self._publishing: Future[None] | None = None  # of what it commits, behind it
         self._keyring = Keyring.open(settings.data)
         self._state = StateStore.open(settings.data)
-        pricing.keep_first_book(self._state)
-        self._price_revision: tuple[int, int] | None = self._state.price_sources.revision()
-        self._book = pricing.load_book(self._state)
+        self._prices = PricesInForce(
+            self.lake, self._state, settings.data / "spanfold.duckdb", self.settle, self.publish, self.quarantine
+        )
         self._dialect_files = dialect_files.signature(settings.dialects_folder)
         self._loaded = dialect_files.load_dialects(settings.dialects_folder)
         self._stored = StoredSpans(
@@ -82,10 +82,9 @@ class Folding:
         )
         self._dead = DeadLetters(settings.data, self._keyring)
         self._chunks = Chunks(settings.data, self._keyring, self._dead, settings.chunk_bytes)
-        self._roll_up = RollUp(self._book)
         self._deriver = Deriver(self._stored.traces, turns=TURNS)
         self._deriver.recall(self._recent_turns())
-        self._published = Publishing(settings.data, self._roll_up)
+        self._published = Publishing(settings.data, self._prices.roll_up)
         runs = open_runs(self.lake)
         self._rules = RulesInForce(self._state, self._keyring, enabled=settings.redaction_enabled)
         self._pipeline = Pipeline(
@@ -125,7 +124,7 @@ class Folding:
     def parts(self) -> Parts:
         """The parts in force now; the stored spans are those of the newest manifest."""
         self._stored.manifest = self.lake.manifest
-        return Parts(self._keyring, self._rules.redactor, self._loaded.dialects, self._stored, self._roll_up)
+        return Parts(self._keyring, self._rules.redactor, self._loaded.dialects, self._stored, self._prices.roll_up)
 
     def settle(self) -> None:
         """Waits for the commit and the merge that are under way."""
@@ -207,14 +206,14 @@ class Folding:
         after: Position, pending: Position,
     ) -> None:  # fmt: skip
         if signed is not None:
-            batch.tables["rollup"] = self._roll_up(signed)
+            batch.tables["rollup"] = self._prices.roll_up(signed)
         files = self.lake.write_many(
             [(table, day, rows) for table, days in batch.tables.items() for day, rows in days.items() if rows.num_rows]
         )
         self.lake.commit(
             files, removed=merged, journal=(after.segment, after.offset), pending=(pending.segment, pending.offset),
             runs={kind: tuple(run.paths) for kind, run in runs.items()}, counters=batch.counters,
-            priced_by=None if self._has_rollups() else pricing.name_of(self._book),
+            priced_by=self._prices.first_name,
         )  # fmt: skip
 
     def _settle_commit(self) -> None:
@@ -244,15 +243,15 @@ class Folding:
         self._settle_commit()
         copies = self._state.copies()
         try:
-            self._published.publish(self.lake.manifest, self._book, copies, again=again)
+            self._published.publish(self.lake.manifest, self._prices.book, copies, again=again)
         except duckdb.Error:  # of a file that cannot be read
             if self._without_damaged() is None:
                 raise
-            self._published.publish(self.lake.manifest, self._book, copies, again=again)
+            self._published.publish(self.lake.manifest, self._prices.book, copies, again=again)
 
     def _publish_behind(self) -> None:
         """Publishes what is being committed as soon as it is, while the next chunk is folded."""
-        book, copies = self._book, self._state.copies()
+        book, copies = self._prices.book, self._state.copies()
         self._publishing = self._committer.submit(lambda: self._published.publish(self.lake.manifest, book, copies))
 
     # ---- housekeeping ---------------------------------------------------------------------------------------------
@@ -271,8 +270,8 @@ class Folding:
         lost, self.lake.lost = self.lake.lost, set()
         if kinds := [kind for kind in KINDS if kind in lost]:  # what was lost may be sent again
             self.renew_runs(kinds)
-        if not self._rollups_fit():
-            self.rebuild_rollups()
+        if not self._prices.rollups_fit:
+            self._prices.rebuild()
         elif lost:
             self.publish()
         return bool(lost)
@@ -320,57 +319,12 @@ class Folding:
             self._pipeline.forget_words()
 
     def refresh_prices(self) -> bool:
-        """Takes over changed prices: calls are priced when read, the rollups of what changed get the difference."""
-        if not self._rollups_fit():  # the process ended in between, or an upgrade counts otherwise
-            self.rebuild_rollups()
-        revision = self._state.price_sources.revision()
-        if revision == self._price_revision:
-            return False
-        book, self._price_revision = pricing.load_book(self._state), revision
-        if book.version == self._book.version:
-            return False
-        self.settle()
-        self.publish()
-        try:
-            changes = pricing.rollup_changes(self._snapshot, self._book, book)
-            files = [self.lake.write("rollup", day, rows) for day, rows in changes]
-        except duckdb.Error:  # of a file that cannot be read
-            if not self.quarantine(file.path for file in self.lake.manifest.files):
-                raise
-            self._price_revision = None  # once more at the next look, without that file
-            return False
-        self._book = book
-        self._roll_up.price_by(book)
-        self.lake.commit(files, priced_by=pricing.name_of(book))
-        self.publish()
-        return True
+        """Takes over changed prices."""
+        return self._prices.refresh()
 
     def rebuild_rollups(self) -> None:
-        """Computes every rollup row from the stored calls; what the deltas had added up to is replaced."""
-        self.settle()
-        self.publish()
-        manifest = self.lake.manifest
-        try:
-            rolled = list(pricing.all_rollups(self._snapshot, manifest.dates("spans"), self._book))
-        except duckdb.Error:  # of a file that cannot be read
-            if not self.quarantine(file.path for file in manifest.files):
-                raise
-            return
-        added = [self.lake.write("rollup", day, rows) for day, rows in rolled]
-        self.lake.commit(added, removed=manifest.paths("rollup"), priced_by=pricing.name_of(self._book))
-        self.publish()
-
-    def _rollups_fit(self) -> bool:
-        """Do the stored rollups hold the cost by the book in force?"""
-        return self.lake.manifest.priced_by == pricing.name_of(self._book) or not self._has_rollups()
-
-    def _has_rollups(self) -> bool:
-        manifest = self.lake.manifest
-        return manifest.priced_by == SUMS_DUE or any(file.table == "rollup" for file in manifest.files)
-
-    @property
-    def _snapshot(self) -> Path:
-        return self._settings.data / "spanfold.duckdb"
+        """Computes every rollup row from the stored calls."""
+        self._prices.rebuild()
 
     def close(self) -> None:
         self._chunks.close()
