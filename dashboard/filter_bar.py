@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
@@ -53,7 +54,9 @@ FACETS = (
     Facet("project", "Project", "projects", "project"),
     Facet("tag", "Tag", "tags", None),
 )
+_ENDS = ("from", "to")
 BY_KEY = {facet.key: facet for facet in FACETS}
+NONE: dict[str, list[str]] = {key: [] for key in (*BY_KEY, "q")}  # the query without a filter, whatever the range
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,10 @@ def draw(values: Mapping[str, Sequence[str]], *, beside: Callable[[], None]) -> 
         for facet in FACETS:
             if facet.main:
                 _popover(facet, values)
-        rest = [facet for facet in FACETS if not facet.main]
-        chosen = sum(len(_chosen(facet)) for facet in rest)
-        with st.popover(f"More · {chosen}" if chosen else "More", key="pop-more"):
-            for facet in rest:
-                _choice(facet, values)
+        with st.popover("More", key="pop-more"):
+            for facet in FACETS:
+                if not facet.main:
+                    _choice(facet, values)
         st.text_input(
             "Search names, ids, models, users", key="q", bind="query-params", label_visibility="collapsed", width=230,
             placeholder="Search names, ids, users   /", icon=":material/search:",
@@ -89,6 +91,7 @@ def draw(values: Mapping[str, Sequence[str]], *, beside: Callable[[], None]) -> 
         beside()
     if st.session_state.range == "custom":
         _custom_range()
+    _counts()
     _chips()
 
 
@@ -102,6 +105,16 @@ def selection() -> Selection:
     filters = Filters(start=start, end=end, text=st.session_state.get("q") or None, **lists)
     today = now.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(zone())).date()
     return Selection(filters, label, zone(), today)
+
+
+def in_force() -> dict[str, list[str]]:
+    """What the URL says of the bar: every parameter with its values, none for what is at rest."""
+    state = st.session_state
+    said = {"range": [name] if (name := state.get("range", DEFAULT_RANGE)) != DEFAULT_RANGE else []}
+    said |= {key: [f"{state[key]:%Y-%m-%dT%H:%M}"] if name == "custom" and state.get(key) else [] for key in _ENDS}
+    said |= {facet.key: _chosen(facet) for facet in FACETS}
+    said["q"] = [state.q] if state.get("q") else []
+    return said | {"times": ["Local"] if state.get("times") == "Local" else []}
 
 
 def zone() -> str:
@@ -118,23 +131,15 @@ def bounded(filters: Filters) -> Filters:
     return replace(filters, start=filters.start or first, end=filters.end or now + dt.timedelta(minutes=1))
 
 
-def apply(**chosen: str | Sequence[str]) -> None:
-    """Set filters from a callback: `apply(status=["error"], range="7d")`."""
-    for key, value in chosen.items():
-        st.session_state[key] = value if isinstance(value, str) else list(value)
-
-
 def add(key: str, value: str) -> None:
     """Filter by one more value, from a callback: what a click on a cell does."""
     if key in BY_KEY:
-        st.session_state[key] = list(dict.fromkeys([*_chosen(BY_KEY[key]), value]))
+        st.session_state[key] = with_one_more(key, value)[key]
 
 
-def clear() -> None:
-    """Drop every filter but the range, from a callback."""
-    for facet in FACETS:
-        st.session_state[facet.key] = []
-    st.session_state["q"] = ""
+def with_one_more(key: str, value: str) -> dict[str, list[str]]:
+    """What `add` would make of a filter: for a link."""
+    return {key: list(dict.fromkeys([*_chosen(BY_KEY[key]), value]))}
 
 
 def active() -> list[tuple[str, str, str]]:
@@ -155,9 +160,17 @@ def drop(key: str) -> None:
 
 
 def _popover(facet: Facet, values: Mapping[str, Sequence[str]]) -> None:
-    chosen = len(_chosen(facet))
-    with st.popover(f"{facet.label} · {chosen}" if chosen else facet.label, key=f"pop-{facet.key}"):
+    with st.popover(facet.label, key=f"pop-{facet.key}"):
         _choice(facet, values)
+
+
+def _counts() -> None:
+    """`Service · 2`: by style, for only a list that is drawn knows what the URL said, and its label came before."""
+    chosen = Counter[str]()
+    for facet in FACETS:
+        chosen[facet.key if facet.main else "more"] += len(_chosen(facet))
+    rules = (f".st-key-pop-{name} button p::after {{ content: ' · {n:d}'; }}" for name, n in chosen.items() if n)
+    st.html(f"<style>{' '.join(rules)}</style>")
 
 
 def _choice(facet: Facet, values: Mapping[str, Sequence[str]]) -> None:
@@ -183,7 +196,7 @@ def _bounds(
     name: str, length: dt.timedelta | None, now: dt.datetime, zone: str
 ) -> tuple[dt.datetime | None, dt.datetime | None]:
     if name == "custom":
-        return tuple(_utc(st.session_state.get(key), zone) for key in ("from", "to"))  # type: ignore[return-value]
+        return tuple(_utc(st.session_state.get(key), zone) for key in _ENDS)  # type: ignore[return-value]
     if length is None:
         return None, None
     end = now.replace(second=0, microsecond=0) + dt.timedelta(minutes=1)
@@ -202,11 +215,9 @@ def _chips() -> None:
 
     def removed() -> None:
         chip = st.session_state["chips"].get("removed")
-        if chip == "all":
-            clear()
-        elif chip and chip[0] == "q":
+        if chip and chip[0] == "q":
             st.session_state["q"] = ""
         elif chip and chip[0] in BY_KEY:
             st.session_state[chip[0]] = [v for v in _chosen(BY_KEY[chip[0]]) if v != chip[1]]
 
-    component("chips")(data={"chips": chips}, key="chips", on_removed_change=removed)
+    component("chips")(data={"chips": chips, "none": NONE}, key="chips", on_removed_change=removed)

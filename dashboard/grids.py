@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 import streamlit as st
 
-from spanfold.dashboard import answers, filter_bar, shell
+from spanfold.dashboard import answers, filter_bar, links
 from spanfold.dashboard.components.parts import component, ignore
 
 Row = dict[str, Any]
@@ -33,7 +32,7 @@ class Column:
 
 def cell(text: object, **looks: object) -> Row:
     """A cell with looks: v (what it sorts by), sub (second line), bar (0..1), tone, pill, title,
-    filter (facet key, value), go and href (another page), list (pills)."""
+    filter (facet key, value), href (another page), list (pills)."""
     return {"t": "" if text is None else str(text), **looks}
 
 
@@ -46,9 +45,7 @@ def traces_cell(text: str, facet: str, value: str | None, **looks: object) -> Ro
     """A number whose click shows the traces behind it: those with this value."""
     if value is None:
         return cell(text, **looks)
-    return cell(
-        text, go={"page": "traces", "facet": facet, "value": value}, href=f"traces?{facet}={quote(value)}", **looks
-    )
+    return cell(text, href=links.to("traces", filter_bar.with_one_more(facet, value)), **looks)
 
 
 def names_cell(names: Sequence[str] | None, facet: str | None = None) -> Row | None:
@@ -83,7 +80,6 @@ class Done:
 
     picks: list[str] = field(default_factory=list)
     opened: str | None = None
-    gone: Any = None
 
 
 def draw(
@@ -99,7 +95,7 @@ def draw(
     **options: Any,
 ) -> Done:
     """Draws rows; `options` go to the component: pickable, picked, stamp, sortable, keys, decide, acked, page, foot,
-    problem."""
+    problem, here (an opened row is reported, its link not followed)."""
     data = {
         "columns": [column.described() for column in columns],
         "rows": [
@@ -117,20 +113,13 @@ def draw(
         if chosen:
             filter_bar.add(chosen[0], chosen[1])
 
-    def went() -> None:
-        goal = st.session_state[key].get("go")
-        if isinstance(goal, dict):
-            filter_bar.add(goal["facet"], goal["value"])
-
     result = component("grid")(
         data=data, key=key, on_picks_change=ignore, on_log_change=on_log or ignore, on_open_change=ignore,
-        on_go_change=went, on_filter_change=filtered,
+        on_filter_change=filtered,
     )  # fmt: skip
     told = result.picks or {}
     picks = told["ids"] if told and told.get("stamp") == options.get("stamp") else options.get("picked", [])
-    if isinstance(result.go, dict):
-        shell.go(result.go["page"])
-    return Done(list(picks), result.open, result.go)
+    return Done(list(picks), result.open)
 
 
 def sql_button(name: str, *, key: str, **params: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import answers, filter_bar, formatting, states
+from spanfold.dashboard import answers, filter_bar, formatting, links, states
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
 from spanfold.state.access import AccessRefused
@@ -24,7 +24,6 @@ _GROUPS: dict[str, tuple[tuple[str, str, str], ...]] = {  # group -> (file, titl
     "Operate": (("quality", "Data quality", "health_and_safety"),),
 }  # fmt: skip
 _HIDDEN = (("trace_detail", "Trace", "account_tree"), ("conversation", "Conversation", "forum"))
-_URLS = {"trace_detail": "trace", "conversation": "conversation"}
 LIVE = {
     "overview",
     "traces",
@@ -33,6 +32,7 @@ LIVE = {
     "quality",
 }  # pages that follow the newest snapshot by themselves
 
+_BACK = {"trace_detail": "traces", "conversation": "conversations"}
 _GO = {"o": "", "t": "traces", "v": "conversations", "r": "review", "c": "costs", "d": "quality"}
 _EVERYWHERE = (
     ("g then o t v r c d", "Overview, Traces, conVersations, Review, Costs, Data quality"),
@@ -68,35 +68,26 @@ def navigation() -> Any:
 
 
 def _page(name: str, title: str, icon: str, **options: Any) -> Any:
-    url = None if options.get("default") else _URLS.get(name, name)
+    url = None if options.get("default") else links.URLS.get(name, name)
     return st.Page(VIEWS / f"{name}.py", title=title, icon=f":material/{icon}:", url_path=url, **options)
 
 
 def page_name(page: Any) -> str:
     """`trace_detail` of a page made here, by its URL."""
-    for name, url in _URLS.items():
-        if page.url_path == url:
-            return name
-    return str(page.url_path or "overview")
-
-
-def go(name: str, **query: str) -> None:
-    """Open another page at once; filters stay as they are."""
-    st.switch_page(str(VIEWS / f"{name}.py"), query_params=query)
+    named = {url: name for name, url in links.URLS.items()}
+    return named.get(page.url_path, str(page.url_path or "overview"))
 
 
 def keys(name: str) -> None:
     """Global keys, and the help that lists those of this page."""
     told = component("page_keys")(
-        data={"go": _GO, "back": name in ("trace_detail", "conversation")},
-        key=f"keys-{name}", on_help_change=ignore, on_copied_change=ignore, on_back_change=ignore,
+        data={"go": _GO, "back": links.to(_BACK[name]) if name in _BACK else None, "query": links.to("overview")[2:]},
+        key=f"keys-{name}", on_help_change=ignore, on_copied_change=ignore,
     )  # fmt: skip
     if told.help:
         _help(name)
     if told.copied:
         st.toast("Link copied", icon=":material/link:")
-    if told.back:
-        go("traces" if name == "trace_detail" else "conversations")
 
 
 @st.dialog("Keyboard")
@@ -171,5 +162,6 @@ def finished(started: float) -> None:
     state = st.session_state
     state["run-seconds"] = time.monotonic() - started
     state["run"] = state.get("run", 0) + 1
+    links.address("filters", filter_bar.in_force(), run=state["run"], step=True)
     with st.container(key="end"):
         st.html(f"<span data-run='{state['run']:d}' data-ms='{1e3 * state['run-seconds']:.0f}' hidden></span>")

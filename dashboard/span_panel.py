@@ -59,7 +59,6 @@ def _gap(span_id: str, tree: Mapping[str, Sequence[Any]]) -> None:
             "facts": [{"label": "Span id", "value": span_id, "mono": True, "copy": span_id}],
         },
         key="span-heading",
-        on_go_change=ignore,
     )
     orphans = sum(parent == span_id for parent in tree["parent"])
     st.text(
@@ -101,7 +100,6 @@ def _heading(record: Row) -> None:
     component("heading")(
         data={"title": span_tree.title_of(record), "small": True, "pills": pills, "facts": shown},
         key="span-heading",
-        on_go_change=ignore,
     )
 
 
@@ -125,7 +123,7 @@ def _messages(record: Row, zone: str) -> None:
     finish = record["call"]["finish_reasons"] or [] if record["call"] else []
     items = transcripts.of_call(given, said, prefix="", opened=opened, finish=finish)
     component("transcript", "transcript_items")(
-        data={"items": items, "opened": opened}, key=key, on_opened_change=ignore, on_go_change=ignore
+        data={"items": items, "opened": opened}, key=key, on_opened_change=ignore
     )
 
 
@@ -152,7 +150,7 @@ def _tools(record: Row, zone: str) -> None:
         st.text("This span neither had tools to use nor used any.")
         return
     component("transcript", "transcript_items")(
-        data={"items": items, "opened": opened}, key=key, on_opened_change=ignore, on_go_change=ignore
+        data={"items": items, "opened": opened}, key=key, on_opened_change=ignore
     )
 
 
@@ -280,7 +278,6 @@ def _cost(record: Row, zone: str) -> None:
     component("heading")(
         data={"title": "", "small": True, "pills": [], "facts": facts},
         key=f"priced-{record['span_id']}",
-        on_go_change=ignore,
     )
     grids.sql_button("price_used", key="price-used", trace_id=record["trace_id"], span_id=record["span_id"])
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from spanfold.analytics.errors import QueryAbandoned
 from spanfold.analytics.filters import Filters
-from spanfold.dashboard import answers, filter_bar, formatting
+from spanfold.dashboard import answers, filter_bar, formatting, links
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component
 from spanfold.state.access import AccessRefused
@@ -82,7 +82,8 @@ def _filtered_away(selection: filter_bar.Selection, noun: str, active: list[tupl
             if left[tightest]:
                 remove = {"on_click": filter_bar.drop, "args": (tightest,)}
                 st.button(f"Remove {facets[tightest]}", key="empty-drop", **remove)
-            st.button("Clear all filters", on_click=filter_bar.clear, key="empty-clear")
+            if st.button("Clear all filters", key="empty-clear"):
+                links.here(filter_bar.NONE)
 
 
 def _nothing_in_range(selection: filter_bar.Selection, noun: str) -> None:
@@ -97,12 +98,8 @@ def _nothing_in_range(selection: filter_bar.Selection, noun: str) -> None:
         st.text(f"There is other data, from {formatting.when(first, zone)} to {formatting.when(last, zone)} {zone}.")
         wider = _range_that_reaches(last)
         label = filter_bar.RANGES[wider][0]
-        st.button(
-            f"Show {label.lower()}",
-            on_click=filter_bar.apply,
-            kwargs={"range": wider},
-            key="empty-widen",
-        )
+        if st.button(f"Show {label.lower()}", key="empty-widen"):
+            links.here({"range": [wider]})
 
 
 def _range_that_reaches(last: dt.datetime) -> str:

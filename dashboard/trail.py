@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spanfold.dashboard import formatting, grids
+from spanfold.dashboard import formatting, grids, links
 from spanfold.state.reviews import ReviewEvent
 
 
-def draw(key: str, events: Sequence[ReviewEvent], zone: str, *, targets: bool = False) -> str | None:
-    """Newest first. With `targets` each entry says what it is about; the trace whose entry was opened is returned."""
+def draw(key: str, events: Sequence[ReviewEvent], zone: str, *, targets: bool = False) -> None:
+    """Newest first. With `targets` each entry says what it is about, as a link to its trace."""
     rows = [_row(event) for event in reversed(events)]
     columns = [
         grids.Column("When", lambda r: formatting.when(r["at"], zone), kind="time"),
@@ -21,8 +21,7 @@ def draw(key: str, events: Sequence[ReviewEvent], zone: str, *, targets: bool = 
     ]
     if targets:
         columns.insert(3, grids.Column("What", _target, kind="mono"))
-    done = grids.draw(key, columns, rows, row_id=lambda r: str(r["seq"]))
-    return str(done.gone) if done.gone else None
+    grids.draw(key, columns, rows, row_id=lambda r: str(r["seq"]))
 
 
 def _row(event: ReviewEvent) -> grids.Row:
@@ -42,5 +41,5 @@ def _row(event: ReviewEvent) -> grids.Row:
 
 def _target(row: grids.Row) -> grids.Row:
     ident = row["trace_id"] or row["message_id"]
-    link = {"go": row["trace_id"], "href": f"trace?trace={row['trace_id']}"} if row["trace_id"] else {}
+    link = {"href": links.to_span(row["trace_id"])} if row["trace_id"] else {}
     return grids.cell(f"{row['kind']} {ident[:12]}…", title=ident, **link)

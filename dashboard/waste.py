@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import answers, filter_bar, formatting, grids, shell, states
+from spanfold.dashboard import answers, filter_bar, formatting, grids, links, states
 from spanfold.dashboard.components.parts import component
 from spanfold.dashboard.money import Money, say
 
@@ -146,10 +146,7 @@ def _repeats(chosen: filter_bar.Selection, money: Money) -> None:
 
 
 def _draw(key: str, columns: tuple[grids.Column, ...], rows: list[Row], row_id: Callable[[Row], str]) -> None:
-    done = grids.draw(key, columns, rows, row_id=row_id, sortable=True)
-    if done.gone and isinstance(done.gone, str):
-        trace_id, _, span_id = done.gone.partition("/")
-        shell.go("trace_detail", trace=trace_id, span=span_id)
+    grids.draw(key, columns, rows, row_id=row_id, sortable=True)
 
 
 def _money(name: str, money: Money) -> Callable[[Row], Row]:
@@ -171,7 +168,7 @@ def _example(row: Row) -> Row | None:
 def _open(trace_id: str | None, span_id: str | None, text: str) -> Row | None:
     if not trace_id:
         return None
-    return grids.cell(text, go=f"{trace_id}/{span_id}", href=f"trace?trace={trace_id}&span={span_id}", title=trace_id)
+    return grids.cell(text, href=links.to_span(trace_id, span_id), title=trace_id)
 
 
 def _parts_at(row: Row) -> Row:

@@ -12,6 +12,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
   });
   const all = el('button', 'all', 'Clear all');
   all.type = 'button';
-  all.onclick = () => setTriggerValue('removed', 'all');
+  all.onclick = () => visit(saying(data.none));
   box.replaceChildren(...nodes, all);
 }

@@ -6,6 +6,28 @@ const el = (tag, cls, text) => {
   return node;
 };
 
+// A link opens as the browser's Back does: the address says which view, Streamlit follows. One click, one entry.
+const visit = (href) => {
+  if (new URL(href, location.href).href === location.href) return;
+  history.pushState({}, '', href);
+  window.dispatchEvent(new PopStateEvent('popstate', { state: {} }));
+};
+const elsewhere = (e) => e.ctrlKey || e.metaKey || e.shiftKey;   // the browser opens those in a tab or window
+const follow = (node, href) => {
+  node.href = href;
+  node.onclick = (e) => { if (elsewhere(e)) return; e.preventDefault(); visit(href); };
+};
+
+const saying = (query) => {            // the present address with these parameters, the others as they are
+  const url = new URL(location.href);
+  for (const [key, values] of Object.entries(query)) {
+    if (JSON.stringify(url.searchParams.getAll(key)) === JSON.stringify(values)) continue;
+    url.searchParams.delete(key);
+    values.forEach((value) => url.searchParams.append(key, value));
+  }
+  return url.href;
+};
+
 // Keys belong to whoever types, to an open dialog or menu, and to the browser's own combinations.
 const notForUs = (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing || e.defaultPrevented) return true;

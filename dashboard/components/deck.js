@@ -42,8 +42,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   const drawCard = () => {
     const it = items[at.get(me.at)], state = stateOf(it), clash = (data.clashes || {})[it.id];
     const title = $('.title');
-    title.textContent = it.title; title.href = it.href;
-    title.onclick = (e) => { if (e.ctrlKey || e.metaKey || e.shiftKey) return; e.preventDefault(); setTriggerValue('open', it.id); };
+    title.textContent = it.title; follow(title, it.href);
     const pill = $('.state');
     pill.textContent = TITLES[state]; pill.className = 'pill state ' + LOOKS[state];
     $('.facts').replaceChildren(...it.facts.map((f) => el('span', '', f)));
@@ -80,7 +79,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     else if (ACTS[e.key]) decide(ACTS[e.key]);
     else if (e.key === 'u') undo();
     else if (e.key === 'n') note.focus();
-    else if (e.key === 'Enter' && !(e.composedPath()[0].closest && e.composedPath()[0].closest('a,button'))) setTriggerValue('open', me.at);
+    else if (e.key === 'Enter' && !(e.composedPath()[0].closest && e.composedPath()[0].closest('a,button'))) visit(items[at.get(me.at)].href);
     else return;
     taken(e);
   };

@@ -26,9 +26,9 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   };
   const open = (row, e) => {
     if (!row.href) return;
-    if (e && (e.ctrlKey || e.metaKey || e.shiftKey)) return;
+    if (e && elsewhere(e)) return;
     e?.preventDefault();
-    setTriggerValue('open', row.id);
+    if (data.here) setTriggerValue('open', row.id); else visit(row.href);
   };
 
   const inside = (cell, column, row) => {
@@ -39,7 +39,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     if (cell.pill) node = el('span', 'pill ' + cell.pill, cell.t);
     else if (cell.list) { node = el('span', 'tags'); node.append(...cell.list.map((t) => el('span', 'pill', t))); }
     else if (column.main && row.href) { node = el('a', 'open', cell.t); node.href = row.href; node.onclick = (e) => open(row, e); }
-    else if (cell.href) { node = el('a', 'open', cell.t); node.href = cell.href; node.onclick = (e) => { if (e.ctrlKey || e.metaKey || e.shiftKey) return; e.preventDefault(); setTriggerValue('go', cell.go); }; }
+    else if (cell.href) { node = el('a', 'open', cell.t); follow(node, cell.href); }
     else if (cell.filter) { node = el('button', 'filter', cell.t); node.type = 'button'; node.title = 'Filter by ' + cell.t; node.onclick = () => setTriggerValue('filter', cell.filter); }
     else node = el('span', cell.tone ? 'tone-' + cell.tone : '', cell.t);
     if (cell.bar !== undefined && cell.bar !== null) {

@@ -1,4 +1,4 @@
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement }) {
   const $ = (q) => parentElement.querySelector(q);
   $('.heading').classList.toggle('small', Boolean(data.small));
   $('h1').textContent = data.title;
@@ -6,8 +6,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   $('.pills').replaceChildren(...data.pills.map(([text, tone]) => el('span', 'pill ' + tone, text)));
   $('.facts').replaceChildren(...data.facts.map((f) => {
     const box = el('span', 'fact');
-    const value = el(f.go ? 'a' : 'span', f.mono ? 'mono' : '', f.value);
-    if (f.go) { value.tabIndex = 0; value.setAttribute('role', 'link'); value.onclick = () => setTriggerValue('go', f.go); value.onkeydown = (e) => { if (e.key === 'Enter') setTriggerValue('go', f.go); }; }
+    const value = el(f.href ? 'a' : 'span', f.mono ? 'mono' : '', f.value);
+    if (f.href) follow(value, f.href);
     if (f.title) value.title = f.title;
     box.append(el('b', '', f.label), value);
     if (f.copy) {

@@ -9,13 +9,13 @@ const spark = (values) => {
   }
   return svg;
 };
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement }) {
   const sparks = data.tiles.some((t) => t.spark && t.spark.length > 1);
   parentElement.querySelector('.tiles').replaceChildren(...data.tiles.map((t) => {
-    const tile = el(t.go ? 'button' : 'div', 'tile'), label = el('span', 'label', t.label);
-    tile.setAttribute('role', t.go ? 'link' : 'listitem');
+    const tile = el(t.href ? 'a' : 'div', 'tile'), label = el('span', 'label', t.label);
+    if (!t.href) tile.setAttribute('role', 'listitem');
     tile.dataset.tile = t.label;
-    if (t.go) { tile.type = 'button'; label.append(el('i', '', '→')); tile.onclick = () => setTriggerValue('go', t.go); }
+    if (t.href) { label.append(el('i', '', '→')); follow(tile, t.href); }
     tile.title = t.title || '';
     tile.append(label, el('span', 'value', t.value), el('span', 'delta' + (t.tone ? ' tone-' + t.tone : ''), t.delta || ''));
     if (sparks) tile.append(t.spark && t.spark.length > 1 ? spark(t.spark) : el('span', 'flat'));

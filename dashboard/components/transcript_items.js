@@ -67,7 +67,7 @@ const drawItem = (item, ask) => {
   if (item.type === 'turn') {
     const box = el('div', 'turn');
     const title = el(item.href ? 'a' : 'span', 'turn-title', item.title);
-    if (item.href) { title.href = item.href; title.dataset.go = item.id; }
+    if (item.href) follow(title, item.href);
     box.append(title, el('span', 'turn-meta', item.meta));
     if (item.flag) box.append(el('span', 'pill ' + (item.tone || ''), item.flag));
     return box;

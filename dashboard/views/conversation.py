@@ -9,7 +9,7 @@ import streamlit as st
 
 from spanfold.analytics.errors import KeyMissing
 from spanfold.analytics.filters import Filters
-from spanfold.dashboard import answers, filter_bar, formatting, grids, reads, shell, states, transcripts
+from spanfold.dashboard import answers, filter_bar, formatting, grids, links, reads, states, transcripts
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component, ignore
 from spanfold.dashboard.thumbnails import Easel
@@ -28,7 +28,7 @@ def page() -> None:
     zone = filter_bar.zone()
     with st.container(horizontal=True, vertical_alignment="center", key="crumbs"):
         if st.button("Conversations", icon=":material/arrow_back:", type="tertiary", key="back-to-conversations"):
-            shell.go("conversations")
+            links.go("conversations")
         st.space("stretch")
         grids.sql_button("conversation_calls", key="conversation-calls", filters=Filters(), conversation=ident)
     contexts = _contexts(calls)
@@ -43,7 +43,7 @@ def _unknown(ident: str) -> None:
         if ident:
             st.code(ident[:128], language=None)
         if st.button("Open Conversations"):
-            shell.go("conversations")
+            links.go("conversations")
 
 
 def _heading(row: Row, calls: Sequence[Row], contexts: Mapping[tuple[str, str, str], Row], zone: str) -> None:
@@ -72,9 +72,7 @@ def _heading(row: Row, calls: Sequence[Row], contexts: Mapping[tuple[str, str, s
     name = row["conversation_id"] or row["session_id"] or "Conversation"
     shown: list[grids.Row] = [{"label": label, "value": str(value)} for label, value in facts if value]
     shown.append({"label": "Id", "value": row["conversation"], "mono": True, "copy": row["conversation"]})
-    component("heading")(
-        data={"title": name, "pills": [[word, tone]], "facts": shown}, key="conversation-heading", on_go_change=ignore
-    )
+    component("heading")(data={"title": name, "pills": [[word, tone]], "facts": shown}, key="conversation-heading")
 
 
 def _contexts(calls: Sequence[Row]) -> dict[tuple[str, str, str], Row]:
@@ -120,12 +118,9 @@ def _chat(ident: str, calls: Sequence[Row], contexts: Mapping[tuple[str, str, st
             if not given and not said:
                 items.append({"type": "note", "text": "No messages came with this call."})
             before = {"call": call, "system": system}
-        result = component("transcript", "transcript_items")(
-            data={"items": items, "opened": opened}, key=key, on_opened_change=ignore, on_go_change=ignore
+        component("transcript", "transcript_items")(
+            data={"items": items, "opened": opened}, key=key, on_opened_change=ignore
         )
-        if result.go:
-            trace_id, _, span_id = result.go.partition("/")
-            shell.go("trace_detail", trace=trace_id, span=span_id)
 
     chat()
     left = len(calls) - _shown_calls()
@@ -150,8 +145,7 @@ def _turn(number: int, call: Row, zone: str) -> Row:
         "type": "turn",
         "title": f"Call {number}",
         "meta": "  ·  ".join(filter(None, meta)),
-        "id": f"{call['trace_id']}/{call['span_id']}",
-        "href": f"trace?trace={call['trace_id']}&span={call['span_id']}",
+        "href": links.to_span(call["trace_id"], call["span_id"]),
     }
     return turn | ({"flag": flag[0], "tone": flag[1]} if flag else {})
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 import streamlit as st
 
-from spanfold.dashboard import answers, filter_bar, formatting, grids, paging, previews, shell, states
+from spanfold.dashboard import answers, filter_bar, formatting, grids, links, paging, previews, states
 
 Row = dict[str, Any]
 KEY = "conversations"
@@ -31,12 +30,10 @@ def page() -> None:
         st.space("stretch")
         grids.sql_button("conversations_page", key=KEY, filters=chosen.filters, **asked)
         pager.draw(rows, total, time="page_time", ident="conversation")
-    opened = _table(rows, chosen, pager.number)
-    if opened:
-        shell.go("conversation", conversation=opened)
+    _table(rows, chosen, pager.number)
 
 
-def _table(rows: Sequence[Row], chosen: filter_bar.Selection, number: int) -> str | None:
+def _table(rows: Sequence[Row], chosen: filter_bar.Selection, number: int) -> None:
     words = previews.of_traces(
         [{"trace_id": r["first_trace_id"], "date": r["date"], "spans": r["calls"]} for r in rows]
     )
@@ -56,16 +53,15 @@ def _table(rows: Sequence[Row], chosen: filter_bar.Selection, number: int) -> st
         grids.Column("Tokens in", lambda r: _tokens(r), align="right"),
         grids.Column("Cost", _cost, align="right"),
     )
-    done = grids.draw(
+    grids.draw(
         KEY,
         columns,
         rows,
         row_id=lambda r: r["conversation"],
         keys=True,
         page=number,
-        href=lambda r: f"conversation?conversation={quote(r['conversation'], safe='')}",
+        href=lambda r: links.to("conversation", conversation=r["conversation"]),
     )
-    return done.opened
 
 
 def _name(row: Row, words: str | None) -> Row:

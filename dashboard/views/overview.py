@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import answers, charts, filter_bar, formatting, grids, shell, states
+from spanfold.dashboard import answers, charts, filter_bar, formatting, grids, links, states
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component
 
@@ -64,7 +64,15 @@ def _tiles(chosen: filter_bar.Selection, tiles: dict[str, Row], step: str) -> No
     tokens = _sum(now, "input_tokens", "output_tokens")
     tokens_before = _sum(before, "input_tokens", "output_tokens")
     shown = [
-        _tile("Calls", formatting.count(now["calls"]), now["calls"], before["calls"], series, "calls", go="traces"),
+        _tile(
+            "Calls",
+            formatting.count(now["calls"]),
+            now["calls"],
+            before["calls"],
+            series,
+            "calls",
+            href=links.to("traces"),
+        ),
         _tile(
             "Cost",
             formatting.money(now["cost"]),
@@ -73,7 +81,7 @@ def _tiles(chosen: filter_bar.Selection, tiles: dict[str, Row], step: str) -> No
             series,
             "cost",
             good=-1,
-            go="costs",
+            href=links.to("costs"),
             also=f"{now['unpriced_calls']:,} unpriced" if now["unpriced_calls"] else "",
         ),
         _tile(
@@ -84,7 +92,7 @@ def _tiles(chosen: filter_bar.Selection, tiles: dict[str, Row], step: str) -> No
             series,
             "p95_ms",
             good=-1,
-            go="traces",
+            href=links.to("traces"),
         ),
         _tile(
             "Error rate",
@@ -94,7 +102,7 @@ def _tiles(chosen: filter_bar.Selection, tiles: dict[str, Row], step: str) -> No
             series,
             "errors",
             good=-1,
-            go="errors",
+            href=links.to("traces", {"status": ["error"]}),
             title=f"{now['errors']:,} errors, {now['canceled']:,} canceled",
         ),
         _tile(
@@ -104,28 +112,17 @@ def _tiles(chosen: filter_bar.Selection, tiles: dict[str, Row], step: str) -> No
             tokens_before,
             series,
             "input_tokens",
-            go="costs",
+            href=links.to("costs"),
             title=formatting.tokens_in_out(now),
         ),
         {
             "label": "Flagged for review",
             "value": formatting.count(flagged),
             "delta": "waiting for a decision" if flagged else "nothing waits",
-            "go": "flagged",
+            "href": links.to("traces", {"review": ["flagged"], "range": ["all"]}),
         },
     ]
-    result = component("tiles")(data={"tiles": shown}, key="overview-tiles", on_go_change=_opened)
-    if result.go:
-        shell.go("costs" if result.go == "costs" else "traces")
-
-
-def _opened() -> None:
-    """A tile's rows, from a callback: some tiles narrow the filters to them."""
-    wanted = st.session_state["overview-tiles"].get("go")
-    if wanted == "errors":
-        filter_bar.apply(status=["error"])
-    elif wanted == "flagged":
-        filter_bar.apply(review=["flagged"], range="all")
+    component("tiles")(data={"tiles": shown}, key="overview-tiles")
 
 
 def _tile(
@@ -137,7 +134,7 @@ def _tile(
     measure: str,
     *,
     good: int = 0,
-    go: str | None = None,
+    href: str | None = None,
     title: str = "",
     also: str = "",
 ) -> Row:
@@ -153,7 +150,7 @@ def _tile(
         tone = "" if abs(change) < 0.05 or not good else "good" if change * good > 0 else "bad"
     delta = " · ".join(filter(None, (delta, also)))
     spark = [float(row[measure] or 0) for row in series]
-    return {"label": label, "value": value, "delta": delta, "tone": tone, "spark": spark, "go": go, "title": title}
+    return {"label": label, "value": value, "delta": delta, "tone": tone, "spark": spark, "href": href, "title": title}
 
 
 def _sum(row: Row, *names: str) -> float | None:
@@ -250,12 +247,10 @@ def _needs_you(chosen: filter_bar.Selection, current: Row) -> None:
     columns = (
         grids.Column("What", lambda r: grids.cell(r["what"], pill=r["tone"])),
         grids.Column(
-            "", lambda r: grids.cell(r["text"], **({"go": r["go"], "href": r["go"]} if r["go"] else {})), kind="wrap"
+            "", lambda r: grids.cell(r["text"], **({"href": links.to(r["go"])} if r["go"] else {})), kind="wrap"
         ),
     )
-    done = grids.draw("needs", columns, found, row_id=lambda r: r["what"] + r["text"])
-    if done.gone:
-        shell.go(done.gone)
+    grids.draw("needs", columns, found, row_id=lambda r: r["what"] + r["text"])
 
 
 def _from_status() -> list[Row]:

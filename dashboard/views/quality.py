@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from spanfold.analytics.explaining import read_keys
-from spanfold.dashboard import answers, filter_bar, formatting, grids, shell, states
+from spanfold.dashboard import answers, filter_bar, formatting, grids, links, states
 from spanfold.dashboard.backend import backend
 from spanfold.dashboard.components.parts import component
 
@@ -134,16 +134,13 @@ def _table(chosen: filter_bar.Selection) -> None:
         grids.Column("Example", _example),
         grids.Column("What to do", lambda r: _advice(r)[2].replace("`", ""), kind="wrap"),
     )
-    done = grids.draw(
+    grids.draw(
         "quality",
         columns,
         rows,
         row_id=lambda r: f"{r['kind']}{r['detail']}{r['service_name']}{r['scope_name']}",
         sortable=True,
     )
-    if done.gone:
-        trace_id, _, span_id = str(done.gone).partition("/")
-        shell.go("trace_detail", trace=trace_id, **({"span": span_id} if span_id else {}))
 
 
 def _days(chosen: filter_bar.Selection) -> str:
@@ -162,8 +159,7 @@ def _example(row: Row) -> Row | None:
     trace_id, span_id = row["example_trace_id"], row["example_span_id"]
     if not trace_id:
         return None
-    query = f"trace?trace={trace_id}" + (f"&span={span_id}" if span_id else "")
-    return grids.cell("open", go=f"{trace_id}/{span_id or ''}", href=query, title=trace_id)
+    return grids.cell("open", href=links.to_span(trace_id, span_id), title=trace_id)
 
 
 def _redactions(chosen: filter_bar.Selection) -> None:
@@ -198,13 +194,10 @@ def _coverage(chosen: filter_bar.Selection) -> None:
         grids.Column("Emitter", lambda r: grids.cell(r["scope_name"], sub=r["scope_version"])),
         grids.Column("Example", _example),
     )
-    done = grids.draw(
+    grids.draw(
         "coverage", columns, rows, row_id=lambda r: f"{r['key']}{r['dialect']}{r['scope_name']}{r['scope_version']}",
         sortable=True,
     )  # fmt: skip
-    if done.gone:
-        trace_id, _, span_id = str(done.gone).partition("/")
-        shell.go("trace_detail", trace=trace_id, **({"span": span_id} if span_id else {}))
 
 
 def _read_by(row: Row) -> Row:

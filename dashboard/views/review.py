@@ -13,9 +13,9 @@ from spanfold.dashboard import (
     filter_bar,
     formatting,
     grids,
+    links,
     previews,
     reads,
-    shell,
     states,
     trail,
     transcripts,
@@ -143,7 +143,7 @@ def _deck(queue: Row, candidates: Sequence[Row], chosen: filter_bar.Selection, r
         for row in rows
     ]
     more = f"{waiting:,}{'+' if len(candidates) == CANDIDATES else ''} more wait" if waiting else ""
-    result = component(KEY, "transcript_items")(
+    component(KEY, "transcript_items")(
         data={
             "items": items,
             "queue": f"{rule}-{queue['number']}",
@@ -155,11 +155,8 @@ def _deck(queue: Row, candidates: Sequence[Row], chosen: filter_bar.Selection, r
         },
         key=KEY,
         on_log_change=lambda: decisions.store_log(KEY, targets),
-        on_open_change=ignore,
         on_opened_change=ignore,
     )
-    if result.open:
-        shell.go("trace_detail", trace=result.open)
 
 
 @st.cache_data(max_entries=20, show_spinner=False)
@@ -184,7 +181,7 @@ def _item(row: Row, review: Review, ends: previews.Ends | None, chosen: filter_b
         "id": row["trace_id"],
         "title": row["name"] or "(no name)",
         "why": reasons or line[:80] or row["service_name"] or "",
-        "href": f"trace?trace={row['trace_id']}",
+        "href": links.to_span(row["trace_id"]),
         "facts": [fact for fact in facts if fact],
         "state": review.state,
         "revision": review.revision,
@@ -226,9 +223,7 @@ def _trail(chosen: filter_bar.Selection) -> None:
                 "Entries are never changed."
             )
             return
-        opened = trail.draw("audit", events, chosen.zone, targets=True)
-    if opened:
-        shell.go("trace_detail", trace=opened)
+        trail.draw("audit", events, chosen.zone, targets=True)
 
 
 states.guarded(page)

@@ -12,7 +12,7 @@ from spanfold.dashboard import (
     filter_bar,
     formatting,
     grids,
-    shell,
+    links,
     span_panel,
     span_tree,
     states,
@@ -48,13 +48,13 @@ def _unknown(trace_id: str) -> None:
         else:
             st.header("No trace is chosen", anchor=False)
         if st.button("Open Traces"):
-            shell.go("traces")
+            links.go("traces")
 
 
 def _header(row: Row, chosen: filter_bar.Selection) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="crumbs"):
         if st.button("Traces", icon=":material/arrow_back:", type="tertiary", key="back-to-traces"):
-            shell.go("traces")
+            links.go("traces")
         st.space("stretch")
         _review(row, chosen.zone)
     word, tone = grids.LIFECYCLE.get(row["lifecycle"], (row["lifecycle"], ""))
@@ -64,13 +64,10 @@ def _header(row: Row, chosen: filter_bar.Selection) -> None:
         pills.append([review.state.capitalize(), grids.REVIEW_TONE[review.state]])
     if row["unpriced_calls"]:
         pills.append([f"{row['unpriced_calls']} unpriced", "warn"])
-    result = component("heading")(
+    component("heading")(
         data={"title": row["name"] or "(no name)", "pills": pills, "facts": _facts(row, chosen)},
         key="trace-heading",
-        on_go_change=ignore,
     )
-    if result.go:
-        shell.go("conversation", conversation=result.go)
 
 
 def _facts(row: Row, chosen: filter_bar.Selection) -> list[Row]:
@@ -94,7 +91,10 @@ def _facts(row: Row, chosen: filter_bar.Selection) -> list[Row]:
     )
     facts += [{"label": label, "value": str(value)} for label, value in optional if value]
     if len(conversations) == 1:
-        facts.append({"label": "Conversation", "value": "open", "go": conversations[0], "title": conversations[0]})
+        facts.append(
+            {"label": "Conversation", "value": "open", "title": conversations[0]}
+            | {"href": links.to("conversation", conversation=conversations[0])}
+        )
     facts.append({"label": "Trace id", "value": row["trace_id"], "mono": True, "copy": row["trace_id"]})
     return facts
 
@@ -148,8 +148,7 @@ def _spans(row: Row, spans: list[Row], zone: str) -> None:
             )
             selected = _waterfall(row, tree, start) if view == "Tree" else _table(row, spans, tree, start)
             grids.sql_button("trace_spans", key="trace-spans", trace_id=row["trace_id"])
-        if selected != st.query_params.get("span"):
-            st.query_params["span"] = selected
+        links.address("span", {"span": [selected]}, run=st.session_state.get("run", 0), step=False)
         with right, st.container(key="span-panel"):
             span_panel.draw(selected, row["trace_id"], tree, zone)
 
@@ -201,9 +200,10 @@ def _table(row: Row, spans: list[Row], tree: dict[str, list[Any]], start: str) -
         columns,
         shown,
         row_id=lambda r: r["id"],
-        href=lambda r: f"trace?trace={r['trace_id']}&span={r['id']}",
+        href=lambda r: links.to_span(r["trace_id"], r["id"]),
         sortable=True,
         keys=True,
+        here=True,
     )
     if done.opened:
         st.session_state[f"{key}-open"] = done.opened

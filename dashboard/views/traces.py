@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import answers, decisions, filter_bar, formatting, grids, paging, previews, shell, states
+from spanfold.dashboard import answers, decisions, filter_bar, formatting, grids, links, paging, previews, states
 from spanfold.dashboard.backend import backend
 from spanfold.state.access import REVIEW
 from spanfold.state.targets import Target
@@ -46,8 +46,6 @@ def page() -> None:
     _remember(picks, rows, done.picks)
     with bar:
         _pick_bar(chosen, picks, total)
-    if done.opened:
-        shell.go("trace_detail", trace=done.opened)
 
 
 def _table(rows: Sequence[Row], chosen: filter_bar.Selection, picks: dict[str, Target], number: int) -> grids.Done:
@@ -81,7 +79,7 @@ def _table(rows: Sequence[Row], chosen: filter_bar.Selection, picks: dict[str, T
         rows,
         row_id=lambda r: r["trace_id"],
         label=lambda r: r["name"] or "",
-        href=lambda r: f"trace?trace={r['trace_id']}",
+        href=lambda r: links.to_span(r["trace_id"]),
         revision=lambda r: states_now[r["trace_id"]].revision,
         on_log=lambda: decisions.store_log(KEY, targets),
         pickable=backend().may(REVIEW),
