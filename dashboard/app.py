@@ -6,7 +6,7 @@ import time
 
 import streamlit as st
 
-from spanfold.dashboard import answers, filter_bar, shell, states, styles
+from spanfold.dashboard import answers, filter_bar, links, shell, states, styles
 from spanfold.dashboard.backend import backend
 from spanfold.state.access import AccessRefused
 
@@ -33,6 +33,7 @@ def framed() -> None:
         return
     with st.container(key=f"top-{name}"):
         filter_bar.draw(answers.filter_values(), beside=lambda: shell.freshness(name))
+    links.address("filters", filter_bar.in_force(), step=True)
     shell.stale()
     page.run()
 

@@ -38,7 +38,9 @@ def here(change: Mapping[str, Sequence[str]]) -> None:
     st.stop()
 
 
-def address(part: str, query: Mapping[str, Sequence[str]], *, run: int, step: bool) -> None:
+def address(part: str, query: Mapping[str, Sequence[str]], *, step: bool = False) -> None:
     """Has the browser's address say `query`, others left alone. `step`: a change is an entry to go back to."""
     shown = {key: list(values) for key, values in query.items()}
-    component("address")(data={"query": shown, "step": step, "run": run}, key=f"address-{part}")
+    component("address")(
+        data={"query": shown, "step": step, "part": part, "at": str(time.time_ns())}, key=f"address-{part}"
+    )

@@ -162,6 +162,6 @@ def finished(started: float) -> None:
     state = st.session_state
     state["run-seconds"] = time.monotonic() - started
     state["run"] = state.get("run", 0) + 1
-    links.address("filters", filter_bar.in_force(), run=state["run"], step=True)
+    links.address("at-end", filter_bar.in_force())
     with st.container(key="end"):
         st.html(f"<span data-run='{state['run']:d}' data-ms='{1e3 * state['run-seconds']:.0f}' hidden></span>")

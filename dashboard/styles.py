@@ -14,7 +14,8 @@ _CSS = """
 .st-key-filter-bar, .st-key-crumbs { padding-right: 1.8rem; }
 [data-testid=stColumn]:has(> * .st-key-trace-spans-side) { align-self: flex-start; position: sticky; top: 1rem; }
 [data-testid=stSidebarUserContent] { padding-top: 0.5rem; }
-[class*=st-key-keys-], [class*=st-key-address-], .st-key-visit, .st-key-end { position: absolute; width: 0; height: 0; overflow: hidden; }
+[class*=st-key-keys-], [class*=st-key-address-], .st-key-visit, .st-key-end {
+  position: absolute; width: 0; height: 0; overflow: hidden; }
 [data-testid=stMain] [data-testid=stCaptionContainer] p { color: inherit; opacity: 1; }
 .st-key-sign-out a, .st-key-refused a { color: inherit; }
 .st-key-no-trace, .st-key-no-conversation, .st-key-refused { margin-top: 1.5rem; }

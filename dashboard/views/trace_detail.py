@@ -148,7 +148,7 @@ def _spans(row: Row, spans: list[Row], zone: str) -> None:
             )
             selected = _waterfall(row, tree, start) if view == "Tree" else _table(row, spans, tree, start)
             grids.sql_button("trace_spans", key="trace-spans", trace_id=row["trace_id"])
-        links.address("span", {"span": [selected]}, run=st.session_state.get("run", 0), step=False)
+        links.address("span", {"span": [selected]})
         with right, st.container(key="span-panel"):
             span_panel.draw(selected, row["trace_id"], tree, zone)
 
