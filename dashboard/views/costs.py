@@ -54,7 +54,13 @@ def _spend(chosen: filter_bar.Selection) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         by = BY[
             st.segmented_control(
-                "By", list(BY), default="Model", key="cost-by", required=True, label_visibility="collapsed"
+                "By",
+                list(BY),
+                default="Model",
+                key="cost-by",
+                bind="query-params",
+                required=True,
+                label_visibility="collapsed",
             )
         ]
         money = choose()

@@ -171,10 +171,16 @@ def _compared_with(chosen: filter_bar.Selection) -> str:
 def _over_time(chosen: filter_bar.Selection, step: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         measure = st.segmented_control(
-            "Measure", list(MEASURES), default="Cost", key="measure", required=True, label_visibility="collapsed"
+            "Measure",
+            list(MEASURES),
+            default="Cost",
+            key="measure",
+            bind="query-params",
+            required=True,
+            label_visibility="collapsed",
         )
         by = st.segmented_control(
-            "By", list(BY), default="Model", key="by", required=True, label_visibility="collapsed"
+            "By", list(BY), default="Model", key="by", bind="query-params", required=True, label_visibility="collapsed"
         )
         st.space("stretch")
         grids.sql_button("cost_by_day", key="series", filters=chosen.filters, step=step, by=BY[by])

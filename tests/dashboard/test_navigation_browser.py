@@ -175,6 +175,23 @@ def test_a_link_says_what_its_click_shows(page: Page, address: str) -> None:
     assert there[1].items() > under.items()
 
 
+def test_what_a_chart_shows_is_in_the_url(page: Page, address: str) -> None:
+    """Measure and split of the charts stand in the URL, and a reload draws the same."""
+    visit(page, f"{address}/?range=6h")
+    calm(page)
+    for choice in ("Errors", "Service"):
+        act(page, page.get_by_test_id("stButtonGroup").get_by_text(choice, exact=True).click)
+    calm(page)
+    assert seen(page) == ("", {"range": ["6h"], "measure": ["Errors"], "by": ["Service"]})
+    page.reload()
+    calm(page)
+    assert seen(page) == ("", {"range": ["6h"], "measure": ["Errors"], "by": ["Service"]})
+    visit(page, f"{address}/costs?range=6h&cost-by=Key")
+    expect(page.get_by_role("heading", name="By key")).to_be_visible()
+    calm(page)
+    assert seen(page) == ("costs", {"range": ["6h"], "cost-by": ["Key"]})
+
+
 def test_nothing_is_said_twice_to_a_widget(page: Page, address: str, log: Path) -> None:
     """No widget got both a default and a value: the first of both would win on some pages and lose on others."""
     visit(page, f"{address}/?range=6h")
