@@ -225,7 +225,8 @@ def _text_key(item: Any) -> str | None:
     for key in ("content", "text"):
         text = item.get(key)
         if type(text) is str:
-            return None if CHUNK_BREAK in text or text.lstrip()[:1] in ("{", "[") else key
+            whole = text.lstrip()[:1] in ("{", "[") and _is_json(text)
+            return None if CHUNK_BREAK in text or whole else key
     return None
 
 

@@ -16,11 +16,12 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import re2
 
-_MAX_DEPTH = 3  # base64 of a percent-encoded text in a JSON string is two
+_MAX_DEPTH = 4  # base64 of a percent-encoded text in a JSON string is three
 _MAX_INFLATED = 1 << 20
 CHUNK_BREAK = "\x1f"  # stands between pieces of one text that arrived apart (stream deltas)
 
@@ -45,18 +46,19 @@ DISGUISES = (
     r"|[\x{660}-\x{669}\x{6F0}-\x{6F9}\x{966}-\x{96F}\x{9E6}-\x{9EF}\x{E50}-\x{E59}\x{B2}\x{B3}\x{B9}\x{2070}-\x{2079}\x{2080}-\x{2089}]{3}"
     r"|\\u(?:00[2-7]|00[aA][0dD]|20(?:0|1[012]|2[fF]|60)|[fF][eE][fF][fF]|[fF][fF](?:1[0-9]|2|3[0-9aA]|4|5[0-9aA])|[dD]835)"
     r"|\\x[2-7]|%[2-7][0-9A-Fa-f]|&#(?:\d{2,4}|[xX][0-9A-Fa-f]{2,4});"
-    rf"|{_BASE64}"
+    rf"|\x{{1B}}\[|\\(?:u00|x)1[bB]\[|{_BASE64}"
 )
 ESCAPED_BREAKS = r"\\[nrt/]"  # too common to be a reason to look closely, but read when one does
 
 _ESCAPES = re2.compile(
     r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[nrt/]|(?:%[0-9A-Fa-f]{2})+|&#\d{2,4};|&#[xX][0-9A-Fa-f]{2,4};"
-    rf"|{_BASE64}[A-Za-z0-9+/_\-]*={{0,2}}"
 )
+_BASE64_RUNS = re2.compile(rf"{_BASE64}[A-Za-z0-9+/_\-]*={{0,2}}")
 _COMPATIBLE = ((0xA0, 0x3400), (0xA000, 0xAC00), (0xF900, 0x10000), (0x1D400, 0x1D800), (0x1F100, 0x1F1AA))
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t", "/": "/"}
 _IMAGE = re.compile(r"data:(?:image|audio|video|font)/[\w.+\-]{1,40}(?:;[\w=\-]{1,40}){0,3};base64,\Z")
-_BREAKS = re.compile(rf"\r?\n|{CHUNK_BREAK}")
+_COLOURS = re2.compile(r"(?:\x{1B}|\\(?:u00|x)1[bB])\[[0-9;]{0,16}[A-Za-z]")  # of a terminal (ECMA-48)
+_BREAKS, _CHUNK_BREAKS = re.compile(r"\r?\n"), re2.compile(CHUNK_BREAK)
 
 Edit = tuple[int, int, int, int]  # [start, end) of a view stands for [start, end) of its parent
 
@@ -76,7 +78,7 @@ class View:
         if self.parent is None:
             return start, end
         if self._edits is None:  # of a joined view: needed for the few that have a hit
-            taken_out = _edited(self.parent, (m.span() for m in _BREAKS.finditer(self.parent.text)), lambda *_: "")
+            taken_out = _without(_BREAKS, self.parent)
             self._edits = taken_out._edits if taken_out else []
         first, last = self._edit(start), self._edit(end - 1)
         from_ = start if first is None else first[2] if start < first[1] else start - first[1] + first[3]
@@ -90,12 +92,19 @@ class View:
 
 
 def views_of(text: str, *, disguised: bool = True) -> Iterator[View]:
-    """The text itself, then each disguise taken off, then all of it with line breaks taken out.
+    """The text itself, whole where it came in pieces, then each disguise taken off, then all of it with line breaks
+    taken out.
 
     `disguised`: whether DISGUISES or ESCAPED_BREAKS was seen in the text; if not, only line breaks are taken out.
     """
     plain = View(text)
     yield plain
+    for taken_out in (_CHUNK_BREAKS, _COLOURS) if disguised else ():
+        whole = _without(taken_out, plain)
+        if whole is not None:
+            plain = whole
+            yield plain
+    text = plain.text
     if disguised and not text.isascii():
         pattern, table = _folding()
         folded = _edited(plain, (m.span() for m in pattern.finditer(text)), lambda start, end: table[text[start]])
@@ -115,16 +124,25 @@ def views_of(text: str, *, disguised: bool = True) -> Iterator[View]:
 
 
 def _without_breaks(view: View) -> Iterator[View]:
-    joined = view.text.replace("\r\n", "").replace("\n", "").replace(CHUNK_BREAK, "")
+    joined = view.text.replace("\r\n", "").replace("\n", "")
     if len(joined) != len(view.text):
         yield View(joined, view, joined=True)
 
 
+def _without(pattern: Any, view: View) -> View | None:
+    """The view without what matches; None if nothing does."""
+    return _edited(view, (m.span() for m in pattern.finditer(view.text)), lambda *_: "")
+
+
 def _decoded(view: View) -> View | None:
+    """Escapes read, else base64: a token right behind an escape is not yet the base64 that it looks like."""
     text = view.text
-    if _ESCAPES.search(text) is None:
-        return None
-    return _edited(view, (m.span() for m in _ESCAPES.finditer(text)), lambda start, end: _decode(text, start, end))
+    for pattern in (_ESCAPES, _BASE64_RUNS):
+        spans = (m.span() for m in pattern.finditer(text))
+        decoded = _edited(view, spans, lambda start, end: _decode(text, start, end))
+        if decoded is not None:
+            return decoded
+    return None
 
 
 def _edited(view: View, spans: Iterable[tuple[int, int]], new: Callable[[int, int], str | None]) -> View | None:

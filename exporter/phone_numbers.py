@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import re
 
-# Shapes that tell by themselves: international, dialled abroad, North American, national with a trunk zero.
+# Shapes that tell by themselves: international, dialled abroad, North American, national with a trunk zero. `x12`
+# behind them is an extension.
 _SURE = re.compile(
-    r"(?<![\w+])\+[1-9]\d{0,3}[ ./\-]?(?:\(0\))?[ ./\-]?(?:\(?\d{1,5}+\)?[ ./\-]{0,2}){1,6}(?<=\d)(?!\w)"
+    r"(?<![\w+])\+[1-9]\d{0,3}[ ./\-]?(?:\(0\))?[ ./\-]?(?:\(?\d{1,5}+\)?[ ./\-]{0,2}){1,6}(?<=\d)(?!(?!x\d)\w)"
     r"|(?<![\w.+\-])(?:00|011[ \-])[1-9]\d{0,2}[ \-.](?:\d{2,5}[ \-.]?){2,4}(?<=\d)(?!\w)"
     r"|(?<![\w.\-/+])(?:1[ .\-])?"
-    r"(?:\([2-9]\d\d\) ?\d{3}[\-. ]|[2-9]\d\d-\d{3}-|[2-9]\d\d\.\d{3}\.|[2-9]\d\d [2-9]\d\d-)\d{4}(?!\w|[.\-]\d)"
+    r"(?:\([2-9]\d\d\) ?\d{3}[\-. ]|[2-9]\d\d-\d{3}-|[2-9]\d\d\.\d{3}\.|[2-9]\d\d [2-9]\d\d-)\d{4}"
+    r"(?!(?!x\d)\w|[.\-]\d)"
     r"|(?<![\w.\-/+])\(\d{2,4}\)[ \-]?\d{3,4}[ \-]\d{3,4}(?!\w|[.\-]\d)"
-    r"|(?<![\w.\-/+])(?<!\d )\(?0[1-9]\d{1,3}\)?(?:[ ]\d{2,4}){2,4}(?![\w]|[.\-,]\d)",
+    r"|(?<![\w.\-/+])(?<!\d )\(?0[1-9]\d{1,3}\)?(?:[ ]\d{2,4}){2,4}(?![\w]|[.\-,]\d)"
+    r"|(?<![\w.\-/+])(?<!\d )0[1-9](?:(?: \d\d){4}|(?:\.\d\d){4})(?!\w|[ .\-,]?\d)",
     re.ASCII,
 )
 # Words that make even a bare run of digits a number to call, and words that do so only for grouped digits.
 _STRONG_BEFORE = re.compile(
-    r"(?:(?<!i)(?-i:Phone)|(?<![a-z])(?:(?:tele)?phone|tel(?:\b|_)|mobile|fax|sms(?![a-z]))|whatsapp|msisdn|hotline"
+    r"(?:(?<!i)(?-i:Phone)|(?<![a-z])(?:(?:tele)?phone|t[eé]l(?:\b|_)|mobile|fax|sms(?![a-z]))|whatsapp|msisdn|hotline"
     r"|\b(?:call|reach|contact|ring) (?:me|us|him|her|them|you)\b|\bdial\b|\ba call (?:at|on)\b"
     r"|\b(?:my|your|his|her|our|contact|new|home|work|office) number|t[eé]l[eé]fono?|telefon|handynummer"
     r"|电话|手机|電話)(?:[^\W\d]| ){0,12}[^\w\d]{0,6}(?:(?:is|at|to|on|no|number)\W{1,3}){0,2}\Z",
@@ -35,10 +38,10 @@ _WEAK_AFTER = re.compile(
 _NAMED_OTHERWISE = re.compile(
     r"\b(?:range|lines?|pages?|rows?|isbn|sku|part|serial|order|ref|ticket|case)\W{1,3}\Z", re.I
 )
-_GOES_ON_BEFORE, _GOES_ON_AFTER = re.compile(r"[\w.\-]\Z|\d,\Z", re.A), re.compile(r"\w|[.,]\d", re.A)
+_GOES_ON_BEFORE, _GOES_ON_AFTER = re.compile(r"[\w.\-]\Z|\d,\Z", re.A), re.compile(r"(?!x\d)\w|[.,]\d", re.A)
 _DATE = re.compile(r"(?:19|20)\d\d[\-./ ]\d\d?[\-./ ]\d\d?|\d\d?[\-./ ]\d\d?[\-./ ](?:19|20)\d\d")
 _BARE = re.compile(r"\d{7,15}\Z")
-_GROUPED = re.compile(r"\(?\d{1,5}\)?(?:[ \-./]{1,2}\(?\d{2,8}\)?){1,5}\Z")
+_GROUPED = re.compile(r"\(?\d{1,5}\)?(?:(?:(?<=\)) ?|[ \-./]{1,2})\(?\d{2,9}\)?){1,5}\Z")
 
 
 def phone(value: str, before: str, after: str) -> list[tuple[int, int]]:

@@ -60,6 +60,8 @@ _SECRET_KEYS = (
     r"|access[_\-]?key|secret[_\-]?access[_\-]?key|private[_\-]?key|account[_\-]?key|encryption[_\-]?key|signing[_\-]?key"
     r"|(?:auth|access|refresh|bearer|session|id|api|bot|security|csrf)[_\-]?token|authorization|x-api-key|credentials?"
 )
+# Between the name of a secret and its value.
+_SAYS = r"(?:\\?[\"']?\s{0,3}(?:=>|:=|[:=])|\s(?:is|was):?)\s{0,3}\\?[\"'`]?"
 _OTHER_KEYS = (
     r"glpat-[\w\-]{20,}|gsk_\w{40,}|xai-\w{40,}|pplx-\w{40,}|r8_\w{30,}|co-[A-Za-z0-9]{40}|fc-[a-f0-9]{32}|npm_\w{36}|pypi-AgE[\w\-]{40,}|nvapi-[\w\-]{40,}"
     r"|SG\.[\w\-]{16,}\.[\w\-]{30,}|dop_v1_[a-f0-9]{64}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|sq0(?:csp|atp)-[\w\-]{22,}"
@@ -70,10 +72,14 @@ _OTHER_KEYS = (
     r"|https://hooks\.slack\.com/(?:services|workflows)/[\w/]{20,}|https://discord(?:app)?\.com/api/webhooks/\d+/[\w\-]{30,}"
     r"|tgp_v1_[\w\-]{30,}|csk-[a-z0-9]{40,}|vck_\w{40,}|sntry[su]_[\w+/=]{40,}|figd_[\w\-]{30,}|CFPAT-[\w\-]{40,}"
     r"|\w{14}\.atlasv1\.[\w\-]{50,}|ATATT3[\w\-=]{100,}|shippo_(?:live|test)_[a-f0-9]{30,}|rubygems_[a-f0-9]{40,}"
-    r"|oy2[a-z0-9]{43}|ph[cxs]_\w{40,}|jina_\w{40,}|pcsk_\w{40,}|e2b_[a-f0-9]{32,}|SharedAccessKey=[A-Za-z0-9+/]{40,}={0,2}"
+    r"|oy2[a-z0-9]{43}|ph[cxs]_\w{40,}|jina_[\w\-]{40,}|pcsk_\w{40,}|e2b_[a-f0-9]{32,}|SharedAccessKey=[A-Za-z0-9+/]{40,}={0,2}"
     r"|(?:EAAA|EAAAl)[\w\-]{56,}|[MNO][A-Za-z\d]{23,27}\.[\w\-]{6}\.[\w\-]{27,}|AKCp[A-Za-z0-9]{60,}|dckr_pat_[\w\-]{20,}"
     r"|sig=[A-Za-z0-9%+/]{40,}|key-[0-9a-f]{32}|xkeysib-[a-f0-9]{60,}\w*(?:-\w+)?|sk_[a-f0-9]{40,}|pul-[a-f0-9]{40}"
     r"|AC[0-9a-f]{32}:[0-9a-f]{32}|ops_eyJ[\w\-=]{60,}|(?:cohere|voyage|mistral)[^\n]{0,20}\bpa-[\w\-]{30,}"
+    r"|ABSK[A-Za-z0-9+/]{100,}={0,2}|AQ\.Ab[\w\-]{40,}|1//0[\w\-]{40,}|sb_secret_[\w\-]{20,}|gl(?:dt|rt|ptt|soat|cbt)-[\w\-]{20,}"
+    r"|hv[br]\.[\w\-]{24,}|pat\w{14}\.[0-9a-f]{64}|LTAI\w{16,}|\w{3}8Q~[\w~.\-]{31,}|do[or]_v1_[a-f0-9]{64}|glc_[\w+/=]{32,}"
+    r"|dt0c01\.\w{24}\.\w{60,}|fm2_[\w+/=]{60,}|HRKU-[\w\-]{36,}|sq[pua]_[a-f0-9]{40}|bkua_[a-f0-9]{40}|pscale_(?:tkn|pw|oauth)_[\w\-.]{32,}"
+    r"|[0-9a-f]{32}-us\d{1,2}|v1\.0-[0-9a-f]{24}-[0-9a-f]{146}"
 )
 
 BUILT_IN: tuple[Rule, ...] = (
@@ -101,13 +107,14 @@ BUILT_IN: tuple[Rule, ...] = (
     ),
     Rule(
         "password",
-        rf"(?i:(?:^|[^a-z])(?:[a-z0-9]+[_\-.])?(?:{_SECRET_KEYS}|token))\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?"
-        r"([^\s\"'`,;&)}\]<>\\\x{3000}-\x{303F}\x{FF00}-\x{FFEF}]{6,500})",
-        "secret", "[SECRET]",
+        rf"(?:(?i:(?:^|[^a-z])(?:[a-z0-9]+[_\-.])?(?:{_SECRET_KEYS}|token))|[a-z](?:Pass(?:word|wd|phrase)|Pwd|Secret|Token|Api_?Key)"
+        rf"|\b(?:PGPASSWORD|MYSQL_PWD)){_SAYS}"
+        r"([^\s\"'`<>\\\x{3000}-\x{303F}\x{FF00}-\x{FFEF}]{6,500})",
+        "password", "[SECRET]",
     ),
     Rule("iban", r"(?i:\b[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,32})", "mod97", "[IBAN]"),
     Rule("card", r"\d(?:(?:[ \-._/]|[ \t]{1,2})?\d){11,30}", "luhn", "[CARD]"),
-    Rule("ssn", r"\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|\d{9}", "ssn", "[SSN]"),
+    Rule("ssn", r"\d{3}-\d{2}-\d{4}|\d{3}[ .]\d{2}[ .]\d{4}|\d{9}", "ssn", "[SSN]"),
     Rule("ipv4", r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", "ip", "[IP]"),
     Rule(
         "ipv6",
@@ -134,12 +141,12 @@ def _spread(literal: str) -> str:
 
 _GAP = r"(?:[ \t\r\n\-]|\\+[nr]){0,3}"  # between digits of a number, split over lines or not
 _CARD_GAP = r"(?:[ \t\r\n\-._/]|\\+[nr]){0,3}"
-_PHONE_GAP = r"(?:[ \t\r\n\-./()]|\\+[nr]){0,3}"
+_PHONE_GAP = r"(?:[ \t\r\n\-./()_]|\\+[nr]){0,3}"
 _WORD_START = r"(?:^|[^0-9A-Za-z]|\\[nrt])"
 _START = r"(?:(?:^|[^0-9])\.|^|[^0-9A-Za-z.]|\\[nrt])"  # of a number: not inside a hex id or a decimal
 _SEPARATOR = rf"(?:{_BREAK}[ \-]{_BREAK}|\\+[nr])"
 _STRONG_PHONE_WORDS = (
-    r"phone|\btel\b|_tel\b|mobile|\bfax|whatsapp|\bsms|msisdn|hotline|t[eé]l[eé]f|handynummer|电话|手机|電話"
+    r"phone|\btel\b|_tel\b|mobile|\bfax|whatsapp|\bsms|msisdn|hotline|t[eé]l[eé]f|\bt[eé]l\b|handynummer|电话|手机|電話"
     r"|\b(?:call|reach|contact|ring) (?:me|us|him|her|them|you)\b|\bdial\b|\ba call (?:at|on)\b"
     r"|\b(?:my|your|his|her|our|contact|new|home|work|office) number"
 )
@@ -158,7 +165,9 @@ _KEY_STARTS = (
     "k-lf-", "lsv2_", "lin_api_", "ntn_", "hvs.", "glsa_", "NRAK-", "sbp_", "PMAK-", "tvly-", "fw_", "ya29.", "GOCSPX-",
     "AGE-SECRET", ":AA", "dp.pt.", "dp.st.", "AccountKey=", "hooks.slack", ".com/api/webhooks/", "tgp_v1_", "csk-",
     "vck_", "sntry", "figd_", "CFPAT-", ".atlasv1.", "ATATT3", "shippo_", "rubygems_", "jina_", "pcsk_", "e2b_",
-    "SharedAccessKey=", "AKCp", "dckr_pat_", "sig=", "xkeysib-", "ops_eyJ", " pa-",
+    "SharedAccessKey=", "AKCp", "dckr_pat_", "sig=", "xkeysib-", "ops_eyJ", " pa-", "AQ.Ab", "1//0", "sb_secret_",
+    "hvb.", "hvr.", "LTAI", "8Q~", "doo_v1_", "dor_v1_", "glc_", "dt0c01.", "fm2_", "HRKU-", "bkua_", "pscale_",
+    "v1.0-",
 )  # fmt: skip
 
 # What must stand somewhere in a text before the rule of that pattern can hit: one pass over all texts looks for all.
@@ -178,10 +187,11 @@ PREFILTERS: dict[str, str] = {
     "provider_key": "|".join(map(re.escape, _KEY_STARTS))
     + r"|shp(?:at|ca|pa|ss)_|[rs]k_(?:live|test)_|SK[0-9a-f]{8}|EAA[A-Za-z0-9]{20}|sl\.[\w\-]{40}"
     + r"|oy2[a-z0-9]{20}|ph[cxs]_\w{20}|[MNO][A-Za-z\d]{23,27}\.[\w\-]{6}\.|key-[0-9a-f]{16}|co-[A-Za-z0-9]{20}"
-    + r"|fc-[a-f0-9]{16}|sk_[a-f0-9]{20}|pul-[a-f0-9]{20}|AC[0-9a-f]{16}",
+    + r"|fc-[a-f0-9]{16}|sk_[a-f0-9]{20}|pul-[a-f0-9]{20}|AC[0-9a-f]{16}"
+    + r"|ABSK[A-Za-z0-9+/]{20}|gl(?:dt|rt|ptt|soat|cbt)-|pat\w{14}\.|sq[pua]_[a-f0-9]{20}|[0-9a-f]-us\d",
     "bearer_token": r"(?i:bearer|basic|token|x-api-key:?)\s+[A-Za-z0-9._~+/\-]{12}",
     "password": (
-        rf"(?i:{_SECRET_KEYS}|token)\\?[\"']?\s{{0,3}}(?:=>|:=|[:=])\s{{0,3}}\\?[\"'`]?[^\s\"'`,;&)}}\]<>\\]{{6}}"
+        rf"(?i:{_SECRET_KEYS}|token){_SAYS}[^\s\"'`<>\\]{{6}}"
     ),
     "iban": (
         rf"{_WORD_START}(?i:{_IBAN_COUNTRIES}){_GAP}\d{_GAP}\d(?:{_GAP}[A-Za-z0-9]){{11}}"
@@ -190,7 +200,7 @@ PREFILTERS: dict[str, str] = {
     "card": rf"{_START}(?:[4-6](?:{_CARD_GAP}\d){{11}}|(?:[23]|1{_GAP}8|8)(?:{_CARD_GAP}\d){{13}})",
     "ssn": (
         rf"\d{_GAP}\d{_GAP}\d{_SEPARATOR}\d{_GAP}\d{_SEPARATOR}\d{_GAP}\d{_GAP}\d{_GAP}\d"
-        r"|(?i:ssn|social|itin|tax)\D*\d{9}"
+        r"|(?i:ssn|social|itin|tax|\btin)\D*\d{3}\.?\d{2}\.?\d{4}"
     ),
     "ipv4": r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d",
     "ipv6": r"(?i:(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2}):[0-9a-f]{0,4}:|(?:[0-9a-f]{1,4}:){7}[0-9a-f])",
@@ -199,6 +209,7 @@ PREFILTERS: dict[str, str] = {
         rf"\+{_BREAK}\d(?:{_PHONE_GAP}\d){{6}}|{_START}(?:1[ .\-])?\d{{3}}\)?[\-. ]?\s?\d{{3}}[\-. ]\s?\d{{4}}"
         rf"|\(\d{_BREAK}\d{_BREAK}(?:\d{_BREAK}){{0,2}}\)[ \-]?{_BREAK}\d"
         rf"|{_START}(?:(?:00|011[ \-])[1-9]\d{{0,2}}[ \-.]\d|0[1-9]\d{{1,3}}\)? \d{{2,4}} \d{{2,4}})"
+        rf"|{_START}0[1-9](?:[ .]\d\d){{4}}"
         rf"|(?i:{_STRONG_PHONE_WORDS})\D*\d(?:{_PHONE_GAP}\d){{6}}|(?i:{_WEAK_PHONE_WORDS})[^0-9\n]*{_GROUPED_DIGITS}"
         rf"|{_START}\d(?:{_PHONE_GAP}\d){{6,}}[ \-]{{0,2}}\(?(?i:fax|mobile|phone|tel|office|home|work|cell|direct|is )"
     ),

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import re2
 
 from spanfold.exporter.detectors import CONTEXT, Detector, find_detector, known_domain
-from spanfold.exporter.normal_views import CHUNK_BREAK, DISGUISES, ESCAPED_BREAKS, View, views_of
+from spanfold.exporter.normal_views import DISGUISES, ESCAPED_BREAKS, View, views_of
 from spanfold.exporter.redaction_rules import (
     BUILT_IN,
     EXACT_SHAPES,
@@ -134,7 +134,7 @@ class Matcher:
     def _is_split(self, text: str, hit: Hit, value: str) -> bool:
         """Whether a hit in the text without line breaks is one value that was split, not two that stood apart."""
         covered = text[hit.start : hit.end]
-        tail = max(covered.rfind("\n"), covered.rfind(CHUNK_BREAK)) + 1
+        tail = covered.rfind("\n") + 1
         name = self._rules[hit.rule].rule.name
         if tail == 0 or name in EXACT_SHAPES:
             return tail > 0

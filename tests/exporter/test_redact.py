@@ -66,6 +66,29 @@ def test_values_become_typed_markers(value: str) -> None:
         ("请联系foo@bar.com谢谢", "请联系[EMAIL]谢谢"),
         ("call me at 28-64-66-98 or call 3 on 2026-11-20", "call me at [PHONE] or call 3 on 2026-11-20"),
         ("manager on 655 437 108 office", "manager on [PHONE] office"),
+        ("manager on (351) 918487333 office", "manager on [PHONE] office"),
+        ("Tél : 22-64-59-85, bureau 06 12 34 56 78", "Tél : [PHONE], bureau [PHONE]"),
+        ("+1-381-613-5119x718 or (202) 555-0147x12", "[PHONE]x718 or [PHONE]x12"),
+        ("ssh root@203.0.113.7, lodash@4.17.21", "ssh root@[IP], lodash@4.17.21"),
+        ("我的资料是203.0.113.7谢谢", "我的资料是[IP]谢谢"),
+        ("ip:2001:db8::1:2 a1:2001:db8::1:2 std::2001::x", "ip:[IP] a1:2001:db8::1:2 std::2001::x"),
+        ("口座GB82 WEST 1234 5698 7654 32です", "口座[IBAN]です"),
+        ("card 4111_1111_1111_1111", "card [CARD]"),
+        ("SSN-219-09-9999, SSN: 219.09.9999, TIN: 219099999", "SSN-[SSN], SSN: [SSN], TIN: [SSN]"),
+        ("order-219-09-9999, 219.09.9999", "order-219-09-9999, 219.09.9999"),
+        ("passwd: tiBfDADyzRWAcVdF", "passwd: [SECRET]"),
+        (
+            "token: CancellationTokenSource, token: OAuthTokenURI",
+            "token: CancellationTokenSource, token: OAuthTokenURI",
+        ),
+        ("dbPassword: Sup3rSecret1 PGPASSWORD=Sup3rSecret1", "dbPassword: [SECRET] PGPASSWORD=[SECRET]"),
+        ("my password is Hunter2x9, the token is required", "my password is [SECRET], the token is required"),
+        ('password := "Tr0ub4dor&34;x" and', 'password := "[SECRET]" and'),
+        ("a=1&password=abc123x&b=2", "a=1&password=[SECRET]&b=2"),
+        ("f(password=abc123x, user=y)", "f(password=[SECRET], user=y)"),
+        ("\x1b[1;31m219-09-9999\x1b[0m 12:30", "\x1b[1;31m[SSN]\x1b[0m 12:30"),
+        ("\\u001b[31m219-09-9999\\u001b[0m", "\\u001b[31m[SSN]\\u001b[0m"),
+        ("got x\\neyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abcdefghijk", "got x\\n[JWT]"),
     ],
 )
 def test_what_surrounds_a_value_stays(text: str, redacted: str) -> None:
@@ -139,6 +162,35 @@ def test_a_value_split_over_stream_pieces_is_found() -> None:
     assert counts == {"card": 1}
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        *[v for v in KNOWN if v != "joe@example.com"],
+        "hf_" + "abcdEFGH" * 5,
+        "Bearer abcDEF123456xyz",
+        "passwd=abcDEF123456xyz",
+    ],
+)
+def test_a_value_may_be_split_at_any_place(value: str) -> None:
+    """Wherever a stream cuts it: none of it stays, whether it came in two pieces or in pieces of four characters."""
+    for cut in range(1, len(value)):
+        assert _together(f"Say {value[:cut]}", f"{value[cut:]}, please") == REDACTOR.text(f"Say {value}, please")[0]
+    fours = [value[at : at + 4] for at in range(0, len(value), 4)]
+    assert _together("Say ", *fours, ", please") == REDACTOR.text(f"Say {value}, please")[0]
+
+
+def test_a_streamed_json_answer_is_one_text() -> None:
+    """Pieces of JSON are pieces; a piece that is JSON of its own is not."""
+    assert _together('{"said": "my card is 41', '11 1111 1111 1111"}') == '{"said": "my card is [CARD]"}'
+    assert _together('{"said": 41}', "11 1111 1111 1111") == '{"said": 41}11 1111 1111 1111'
+
+
+def _together(*pieces: str) -> str:
+    """What neighbouring text parts say after redaction."""
+    redacted, _ = REDACTOR.value([{"type": "text", "content": piece} for piece in pieces])
+    return "".join(part["content"] for part in redacted)
+
+
 # ---- disguises -------------------------------------------------------------------------------------------------------
 _PLAIN = ["joe@example.com", "4111 1111 1111 1111", "219-09-9999", "(202) 555-0143", AWS, GITHUB]
 _TRICKS = {
@@ -184,6 +236,7 @@ def test_images_are_not_decoded() -> None:
 _NOISE = [
     "and", "x", " ", "\n", "\\n", ".", ",", "@", "-", "://", "[EMAIL]", "[CARD]", "[", "password: ", "é", "数", '"',
     "{", "}", "%20", "\\", "phone ", "12", "Bearer ",
+    "_", " is ", "x12", "Tél ", "\x1b[31m", "token", "ABSK", "-us1", "1//0", "06 12 34 56 78",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from([*KNOWN, *_NOISE]), max_size=12).map("".join) | st.text(max_size=60)
 JSONS = st.recursive(
