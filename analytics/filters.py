@@ -37,7 +37,7 @@ class Filters:
         start, end = self.start or ALWAYS, self.end or NEVER
         lists = {name: list(getattr(self, name)) for name in LISTS}
         return lists | {
-            "start": start, "end": end, "text": self.text or None,
+            "start": start, "split": start, "end": end, "text": self.text or None,
             "first_date": start.date() if self.start else EPOCH_DAY, "last_date": end.date(),
         }  # fmt: skip
 
@@ -45,6 +45,11 @@ class Filters:
     def rolled_up(self) -> bool:
         """Can the rollup answer? It knows neither single statuses, tags, texts nor reviews."""
         return not (self.statuses or self.review_states or self.tags or self.text)
+
+    @property
+    def whole_hours(self) -> bool:
+        """Does the range begin and end with an hour, where it is not open?"""
+        return all(at is None or at == at.replace(minute=0, second=0, microsecond=0) for at in (self.start, self.end))
 
     def previous(self) -> dt.datetime:
         """Start of the period of the same length before this one. Raises ValueError for an open range."""

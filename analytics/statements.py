@@ -35,6 +35,7 @@ PAGED = {  # query -> (the query that finds its keys, how many of them; None = i
     "conversation_row": ("conversation_traces", None),
 }  # fmt: skip
 
+COMPARED = frozenset({"overview_tiles", "top_movers"})  # with the period of the same length before
 _PRICED = {"true": "lake.priced", "believed": "lake.priced_believed", "today": "lake.priced_today"}
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\$(\w+)")
 
@@ -47,9 +48,11 @@ class Query:
         by, then = params.pop("by", "service"), params.pop("then_by", "")
         basis = params.pop("basis", "true")
         self.name = name
-        self.text = _text(name, filters.rolled_up, DIMENSIONS[by], DIMENSIONS[then] if then else "NULL::VARCHAR", basis)
+        self.text = _text(
+            name, _facts(filters, basis), DIMENSIONS[by], DIMENSIONS[then] if then else "NULL::VARCHAR", basis
+        )
         values = DEFAULTS | filters.parameters() | params
-        if "$current_start" in self.text:
+        if name in COMPARED:
             values |= _with_previous_period(filters)
         wanted = dict.fromkeys(m[1] for m in _PARAMETER.finditer(self.text) if m[1])
         missing = [key for key in wanted if key not in values]
@@ -105,16 +108,26 @@ def literal(value: Any) -> str:
 
 
 def _with_previous_period(filters: Filters) -> Mapping[str, Any]:
-    """Reads from the previous period's start on; `current_start` parts the two."""
+    """Reads from the previous period's start on; `split` parts the two."""
     start = filters.previous()
-    return {"current_start": filters.start, "start": start, "first_date": start.date()}
+    return {"split": filters.start, "start": start, "first_date": start.date()}
+
+
+def _facts(filters: Filters, basis: str) -> str:
+    """The shipped text that has these numbers, and that reads the least for it."""
+    if not filters.rolled_up or basis != "true":
+        return "facts_calls"
+    return "facts_rollup" if filters.whole_hours else "facts_edges"
 
 
 @cache
-def _text(name: str, rolled_up: bool, dimension: str, then_dimension: str, basis: str) -> str:
+def _text(name: str, facts: str, dimension: str, then_dimension: str, basis: str) -> str:
     """A query with its parts filled in. Parts are shipped texts and names of `DIMENSIONS` and bases, never data."""
     parts = {
-        "facts": "\n" + views.read_sql("facts_rollup" if rolled_up and basis == "true" else "facts_calls"),
+        "facts": "\n" + views.read_sql(facts),
+        "facts_rollup": "\n" + views.read_sql("facts_rollup"),
+        "facts_calls": "\n" + views.read_sql("facts_calls"),
+        "edge_hours": ", ".join(f"date_trunc('hour', ${name}::TIMESTAMP)" for name in ("start", "split", "end")),
         "priced": _PRICED[basis],
         "rated": f"({views.cost_sql('lake.calls', basis, with_rates=True)})",
         "filter_spans": _condition("filter_spans"),

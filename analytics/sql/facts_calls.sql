@@ -1,6 +1,9 @@
 -- The same numbers from the calls themselves: for filters by status, tag, text or review state, and for cost by other
--- prices than those that were true at the time.
-SELECT date, date_trunc('hour', start_time) AS hour, tenant, project, service_name, environment, provider,
+-- prices than those that were true at the time. The hour in which one period ends and the next one begins ($split)
+-- gives two rows: the second counts from that moment on.
+SELECT date,
+    greatest(date_trunc('hour', start_time), CASE WHEN start_time >= $split::TIMESTAMP THEN $split::TIMESTAMP END) AS hour,
+    tenant, project, service_name, environment, provider,
     coalesce(response_model, request_model) AS model, operation, key_label, count(*) AS calls,
     count(*) FILTER (status = 'error') AS errors, count(*) FILTER (status = 'canceled') AS canceled,
     {usage_sums},

@@ -1,4 +1,4 @@
--- Which rollup rows a filter record keeps. The range is widened to whole hours.
+-- Which rollup rows a filter record keeps: of all hours that the range touches.
 date BETWEEN $first_date::DATE AND $last_date::DATE
 AND hour >= date_trunc('hour', $start::TIMESTAMP) AND hour < $end::TIMESTAMP
 AND (len($tenants::VARCHAR[]) = 0 OR list_contains($tenants::VARCHAR[], tenant))

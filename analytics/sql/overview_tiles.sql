@@ -1,8 +1,8 @@
 -- The tiles of the overview: this period and the one of the same length before it (the row `previous`).
--- The filter's range is read from $previous_start on; both periods are whole hours.
+-- The filter's range is read from the start of the period before on; $split is where this one begins.
 WITH facts AS ({facts}),
 numbers AS (
-    SELECT CASE WHEN hour >= date_trunc('hour', $current_start::TIMESTAMP) THEN 'current' ELSE 'previous' END AS period,
+    SELECT CASE WHEN hour >= $split::TIMESTAMP THEN 'current' ELSE 'previous' END AS period,
         sum(calls)::BIGINT AS calls, sum(errors)::BIGINT AS errors, sum(canceled)::BIGINT AS canceled,
         sum(errors) / sum(calls) AS error_rate,
         sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,

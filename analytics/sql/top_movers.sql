@@ -1,16 +1,22 @@
--- Which values of one dimension ($by) changed cost the most against the period before.
+-- Which values of one dimension ($by) changed cost the most against the period before. The cost of a period is NULL
+-- when it has calls and none of them has a price.
 WITH facts AS ({facts}),
-numbers AS (
+sums AS (
     SELECT {dimension} AS key,
-        coalesce(sum(cost_exact) FILTER (hour >= date_trunc('hour', $current_start::TIMESTAMP)), 0)::DOUBLE AS cost,
-        coalesce(sum(cost_exact) FILTER (hour < date_trunc('hour', $current_start::TIMESTAMP)), 0)::DOUBLE AS previous_cost,
-        coalesce(sum(calls) FILTER (hour >= date_trunc('hour', $current_start::TIMESTAMP)), 0)::BIGINT AS calls,
-        coalesce(sum(calls) FILTER (hour < date_trunc('hour', $current_start::TIMESTAMP)), 0)::BIGINT AS previous_calls
+        sum(cost_exact) FILTER (hour >= $split::TIMESTAMP) AS known,
+        sum(cost_exact) FILTER (hour < $split::TIMESTAMP) AS known_before,
+        coalesce(sum(calls) FILTER (hour >= $split::TIMESTAMP), 0)::BIGINT AS calls,
+        coalesce(sum(calls) FILTER (hour < $split::TIMESTAMP), 0)::BIGINT AS previous_calls
     FROM facts
     GROUP BY key
+),
+numbers AS (
+    SELECT key, coalesce(known, CASE WHEN calls = 0 THEN 0 END)::DOUBLE AS cost,
+        coalesce(known_before, CASE WHEN previous_calls = 0 THEN 0 END)::DOUBLE AS previous_cost, calls, previous_calls
+    FROM sums
 )
 SELECT key, cost, previous_cost, cost - previous_cost AS change, calls, previous_calls,
     CASE WHEN previous_cost > 0 THEN cost / previous_cost - 1 END AS change_ratio
 FROM numbers
-ORDER BY abs(cost - previous_cost) DESC, key
+ORDER BY abs(change) DESC NULLS LAST, calls DESC, key
 LIMIT $limit

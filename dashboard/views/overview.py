@@ -141,7 +141,7 @@ def _tile(
     """`good`: +1 more is better, -1 less is better, 0 neither."""
     tone = ""
     if now is None or not before:
-        delta = "nothing before" if not before and now else ""
+        delta = ("nothing before" if before is None else "0 before") if not before and now else ""
     else:
         change = now / before - 1
         delta = (
@@ -206,7 +206,7 @@ def _movers(chosen: filter_bar.Selection) -> None:
     by = BY[st.session_state.get("by") or "Model"]
     grids.section("What moved", "top_movers", key="movers", filters=filters, by=by, limit=8)
     rows = answers.rows("top_movers", filters, by=by, limit=8)
-    largest = max((abs(row["change"]) for row in rows), default=0) or 1
+    largest = max((abs(row["change"]) for row in rows if row["change"] is not None), default=0) or 1
     columns = (
         grids.Column(by.capitalize(), lambda r: grids.filter_cell(by, r["key"])),
         grids.Column("Change", lambda r: _change_cell(r, largest), align="right"),
@@ -224,6 +224,8 @@ def _movers(chosen: filter_bar.Selection) -> None:
 
 
 def _change_cell(row: Row, largest: float) -> Row:
+    if row["change"] is None:  # no price is known
+        return grids.cell(formatting.DASH, v=0)
     ratio = row["change_ratio"]
     sign = "+" if row["change"] > 0 else ""
     share = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 from importlib import resources
 from pathlib import Path
@@ -30,6 +31,7 @@ PARTS = {
     "rollup_delta",
     "facts_rollup",
     "facts_calls",
+    "facts_edges",
     "rollup_calls",
     "rollup_repriced",
     "changed_calls",
@@ -88,6 +90,7 @@ def arguments(name: str) -> dict[str, Any]:
 FILTERED = {
     "range": DAY_RANGE,
     "calls": Filters(start=DAY_RANGE.start, end=DAY_RANGE.end, statuses=("error",), models=("gpt-5",), text="CHAT"),
+    "edges": Filters(start=dt.datetime(2026, 11, 2, 11, 30), end=dt.datetime(2026, 11, 2, 12, 0, 40)),
     "review": Filters(start=DAY_RANGE.start, end=DAY_RANGE.end, services=("s1",), review_states=("flagged",)),
 }
 CASES = [(name, kind) for name in NAMES for kind in FILTERED
@@ -163,6 +166,49 @@ def test_tiles_compare_with_the_period_before(reader: Reader) -> None:
     nothing = Filters(start=dt.datetime(2020, 1, 1), end=dt.datetime(2020, 1, 2))
     current, previous = reader.rows("overview_tiles", nothing)
     assert (current["calls"], current["cost"], previous["p95_ms"]) == (0, None, None)
+
+
+def test_periods_are_exact_to_the_second(tmp_path: Path) -> None:
+    """Wherever a range begins and ends: the calls from its start on and before its end count, the period before has the
+    same length, and hours that lie within come from the rollup."""
+    lake, minutes = Lake(tmp_path), (5, 50, 70, 95, 100, 121, 150, 179, 200)
+    times = [NOON + dt.timedelta(minutes=at) for at in minutes]
+    lake.add("spans", [
+        span(n, start_time=time, **usage(uncached_input=at))
+        for n, (time, at) in enumerate(zip(times, minutes, strict=True), 1)
+    ])  # fmt: skip
+    hours = [[at for at in minutes if at // 60 == hour] for hour in range(4)]
+    lake.add("rollup", [rollup(calls=len(of), hour=12 + h, input_tokens=sum(of)) for h, of in enumerate(hours)])
+    publish(lake.data, lake.manifest(), BOOK, {})
+    reader = Reader(lake.data)
+    for start, end in itertools.combinations((49, 60, 71, 95, 100, 120, 130, 180, 181), 2):
+        filters = Filters(start=NOON + dt.timedelta(minutes=start), end=NOON + dt.timedelta(minutes=end))
+        before = 2 * start - end
+        expected = [sum(start <= at < end for at in minutes), sum(before <= at < start for at in minutes)]
+        tiles = reader.rows("overview_tiles", filters)
+        assert [tile["calls"] for tile in tiles] == expected, (start, end)
+        assert tiles[0]["input_tokens"] == (sum(at for at in minutes if start <= at < end) or None)
+        (total,) = reader.rows("quality_totals", filters)
+        assert (total["calls"] or 0) == expected[0]
+        moved = reader.rows("top_movers", filters, by="service")
+        assert sum(row["calls"] for row in moved) == expected[0]
+        assert sum(row["previous_calls"] for row in moved) == expected[1]
+
+
+def test_what_moved_is_unknown_without_a_price(reader: Reader) -> None:
+    """Calls without a price have no cost, and no change of it; a period without calls cost nothing."""
+    filters = Filters(start=NOON, end=NOON + dt.timedelta(hours=1), statuses=("success",))
+    moved = {row["key"]: row for row in reader.rows("top_movers", filters, by="model")}
+    assert (moved["own"]["cost"], moved["own"]["previous_cost"], moved["own"]["change"]) == (None, 0, None)
+    assert moved["gpt-5"]["cost"] == moved["gpt-5"]["change"] > 0
+    assert [row["key"] for row in reader.rows("top_movers", filters, by="model")] == ["gpt-5", "own"]
+
+
+def test_health_figures_keep_to_the_filters(reader: Reader) -> None:
+    """Models without a price are counted among the calls that the filters keep."""
+    failed = Filters(start=DAY_RANGE.start, end=DAY_RANGE.end, statuses=("error",))
+    direct = reader.sql("SELECT count(*) AS n FROM calls WHERE status = 'error' AND model = 'own'").to_pylist()
+    assert [(row["model"], row["calls"]) for row in reader.rows("unpriced_models", failed)] == [("own", direct[0]["n"])]
 
 
 def test_rollup_and_calls_answer_alike(reader: Reader) -> None:
