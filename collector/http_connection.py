@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEADER_BYTES = 64 << 10
 HEADER_SECONDS = 20.0  # from the connection, or from the first byte after an answer, to the end of the headers
 MESSAGE_SECONDS = 150.0  # from the end of the headers to the end of the body, whether or not somebody reads it
+REST_SECONDS = 10.0  # what still comes of a request after its answer is read for so long: so the sender sees the answer
 _LINGER_SECONDS = 0.5  # what comes after a last answer is thrown away for so long
 MAX_CONNECTIONS = 4096  # each may hold a little of a request
 
@@ -91,6 +92,12 @@ class BoundedConnection(HttpToolsProtocol):
         if not self._ended:
             super().on_message_complete()
         self._in_headers, self._header_bytes, self._waiting_bytes = True, 0, 0
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_headers and self._timer is not None:
+            self._timer.cancel()
+            self._timer = self.loop.call_later(REST_SECONDS, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """For what cannot be parsed; uvicorn would answer in plain text."""

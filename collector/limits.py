@@ -11,6 +11,8 @@ from spanfold.collector.answers import Code, Refused
 MAX_REQUEST_BYTES = 64 << 20  # recommended by OTLP 1.11, raw and decompressed alike
 RETRY_SECONDS = 1
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # window bits
+_MOST_MEMBERS = 1000  # of one gzip body (RFC 1952, 2.2); senders write one
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,22 @@ def _has_zlib_header(body: bytes) -> bool:
 
 
 def _inflate_members(body: bytes, window: int, limit: int) -> bytes:
+    """Piece by piece: zlib copies what it was given behind the end of a member, once for each member."""
+    view, at, room = memoryview(body), 0, limit
     parts: list[bytes] = []
-    room = limit
-    while True:
+    for _ in range(_MOST_MEMBERS):
         stream = zlib.decompressobj(window)
-        part = stream.decompress(body, room + 1)
-        room -= len(part)
-        if room < 0:
-            raise too_large(limit)
-        if not stream.eof:
-            raise zlib.error("it ends too early")
-        parts.append(part)
-        body = stream.unused_data
-        if not body or window != _GZIP:
+        while not stream.eof:
+            if at == len(view):
+                raise zlib.error("it ends too early")
+            piece = view[at : at + _PIECE]
+            part = stream.decompress(piece, room + 1)
+            room -= len(part)
+            if room < 0:
+                raise too_large(limit)
+            parts.append(part)
+            at += len(piece)
+        at -= len(stream.unused_data)
+        if at == len(view) or window != _GZIP:
             return parts[0] if len(parts) == 1 else b"".join(parts)
+    raise zlib.error(f"it has more than {_MOST_MEMBERS} members")

@@ -31,6 +31,9 @@ _WIDE_INTEGERS = frozenset(
 _FLOATS = frozenset({FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT})
 _SPECIAL_FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _STANDARD = str.maketrans("-_", "+/")
+_HALVES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
 
 
 def to_protobuf(request: type[Any], body: bytes) -> bytes:
@@ -48,6 +51,24 @@ def to_protobuf(request: type[Any], body: bytes) -> bytes:
     except (RecursionError, EncodeError) as error:
         raise Refused(Code.INVALID_ARGUMENT, "the body is nested too deeply") from error
     return encoded
+
+
+def without_halves(body: bytes) -> tuple[bytes, str]:
+    """The text with U+FFFD for every half of a surrogate pair, and a sentence about them; "" when there are none.
+
+    JavaScript writes such halves for texts that were cut within a character outside the basic plane; they are no JSON
+    that UTF-8 could hold (RFC 8259, 8.2), and would cost the whole request."""
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return body, ""
+    count = 0
+
+    def whole(match: re.Match[bytes]) -> bytes:
+        nonlocal count
+        count += match[1] is not None
+        return match[0] if match[1] is None else b"\\ufffd"
+
+    body = _HALVES.sub(whole, body)
+    return body, f"characters that were cut in half, replaced: {count}" if count else ""
 
 
 def misspelt(request: type[Any], body: bytes) -> str:

@@ -14,7 +14,7 @@ from spanfold.collector.counters import Counters
 from spanfold.collector.errors import JournalError
 from spanfold.collector.journal import Journal, JournalRecord
 from spanfold.collector.limits import RETRY_SECONDS, InFlight, Limits, inflate, too_large
-from spanfold.collector.otlp_json import misspelt, to_protobuf
+from spanfold.collector.otlp_json import misspelt, to_protobuf, without_halves
 from spanfold.collector.senders import ANYONE, Caller, Rates
 from spanfold.collector.signals import Checked, Signal
 
@@ -50,7 +50,8 @@ class Intake:
                     raise too_large(self._limits.request_bytes)
                 warning = ""
                 if encoding is Encoding.JSON:
-                    warning = misspelt(signal.request, body)
+                    body, replaced = without_halves(body)
+                    warning = "; ".join(filter(None, (replaced, misspelt(signal.request, body))))
                     body = to_protobuf(signal.request, body)
                 checked, body = _check(signal, body)
                 self._keep(signal, checked, body, caller)

@@ -31,7 +31,7 @@ CONTENT_COLUMNS = (
 JSON_COLUMNS = frozenset(
     {*CONTENT_COLUMNS, "attributes", "attributes_typed", "events", "links", "resource", "scope_attributes", "content"}
 )
-_FORMULA = r"^([=+\-@\t\r\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}])"
+_FORMULA = r"^([\s\p{Z}\p{Cf}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]|[\t\r\n])"
 
 Progress = Callable[[int], None]  # called with the number of records of each batch written
 

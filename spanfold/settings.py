@@ -315,4 +315,8 @@ def _as(kind: type, value: object) -> object:
         return text in _TRUE
     if kind is int and isinstance(value, bool | float):
         raise TypeError(value)
+    if kind is str and isinstance(value, list):  # what is written with commas, as TOML writes it
+        return ",".join(_as(str, item) for item in value)  # type: ignore[misc]
+    if kind is str and not isinstance(value, str):
+        raise TypeError(value)
     return kind(value)

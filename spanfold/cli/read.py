@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import os
 import re
 import sys
@@ -209,9 +210,13 @@ def _sink(output: Path | None) -> Iterator[BinaryIO]:
 
 def _print_rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, form: str) -> None:
     from spanfold import exports
-    from spanfold.cli.output import print_table
+    from spanfold.cli.output import clean, print_table
 
-    if form == "csv":
+    if form == "csv" and sys.stdout.isatty():
+        written = io.BytesIO()
+        exports.write("csv", batches, schema, written)
+        print(clean(written.getvalue().decode()), end="")
+    elif form == "csv":
         exports.write("csv", batches, schema, sys.stdout.buffer)
     elif form == "json":
         separator = b"[\n"

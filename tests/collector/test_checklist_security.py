@@ -395,6 +395,30 @@ def test_a_connection_that_says_nothing_is_closed(tmp_path: Path, monkeypatch: p
         assert post(collector, BODY)[0] == 200
 
 
+def test_a_body_that_goes_on_after_its_answer_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[20, 79] Who got an answer and goes on sending byte by byte is closed; who ends in time keeps the connection."""
+    monkeypatch.setattr(http_connection, "REST_SECONDS", 0.5)
+    with running(tmp_path) as collector:
+        head = b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", collector.http_port), timeout=5) as dripping:
+            dripping.sendall(head)
+            assert dripping.recv(4096).startswith(b"HTTP/1.1 404 ")
+            closed = False
+            for _ in range(9):
+                time.sleep(0.2)
+                try:
+                    dripping.sendall(b"x")
+                except OSError:
+                    closed = True
+            assert closed
+        with socket.create_connection(("127.0.0.1", collector.http_port), timeout=5) as ending:
+            for _ in range(2):
+                ending.sendall(head)
+                assert ending.recv(4096).startswith(b"HTTP/1.1 404 ")
+                ending.sendall(b"x" * 10)
+                time.sleep(0.7)
+
+
 def test_guessing_keys_is_slowed_per_address(guarded: tuple[Collector, NewKey]) -> None:
     """[76] After a hundred keys that open nothing an address is told to wait, on both ports; a key that worked from
     there before goes on working."""

@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto_json.collector.trace.v1 import trace_service as official
 
 from spanfold.collector.answers import Code, Refused
-from spanfold.collector.otlp_json import to_protobuf
+from spanfold.collector.otlp_json import to_protobuf, without_halves
 
 IDS = {"traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "EEE19B7EC3C1B174"}
 
@@ -126,6 +126,16 @@ def test_what_is_not_otlp_json(span: dict[str, Any]) -> None:
         to_protobuf(ExportTraceServiceRequest, envelope(**span))
     assert caught.value.code is Code.INVALID_ARGUMENT
     assert not caught.value.transient
+
+
+def test_texts_that_were_cut_within_a_character_are_kept() -> None:
+    """Half of a surrogate pair becomes U+FFFD, whole pairs and escaped backslashes stay, and the sender is told."""
+    body = envelope(name="a", traceState="x").replace(b'"a"', rb'"\ud83d\ude00 \ud83d \uDE00 \\ud83d \\\ud800"')
+    mended, told = without_halves(body)
+    request = ExportTraceServiceRequest.FromString(to_protobuf(ExportTraceServiceRequest, mended))
+    assert request.resource_spans[0].scope_spans[0].spans[0].name == "😀 \ufffd \ufffd \\ud83d \\\ufffd"
+    assert told == "characters that were cut in half, replaced: 3"
+    assert without_halves(envelope(name="a")) == (envelope(name="a"), "")
 
 
 def nested(levels: int) -> dict[str, Any]:

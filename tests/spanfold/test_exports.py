@@ -104,6 +104,7 @@ def test_nothing_to_write_is_a_valid_file(form: str, tmp_path: Path) -> None:
 
 FORMULAS = [
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "＝1", "＋1", "－1", "＠x", "=", "-",
+    "\n=1", " =1", "\ufeff=1", "\u200b=1", "\u00a0\u2003=1",
 ]  # fmt: skip
 
 

@@ -46,6 +46,8 @@ def test_another_file_by_name(tmp_path: Path) -> None:
         ("grpc_port = 70000", "grpc_port cannot be 70000"),
         ("grpc_port = true", "grpc_port must be int, not True"),
         ("redaction_enabled = 'maybe'", "redaction_enabled must be bool"),
+        ("otlp_cors_origins = 7", "otlp_cors_origins must be str, not 7"),
+        ("otlp_cors_origins = [7]", "otlp_cors_origins must be str, not [7]"),
         ("content = 'clear'", "encrypted | plain | none"),
         ("grpc_port = ", "is not TOML"),
     ],
@@ -57,6 +59,12 @@ def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
         load({"data": str(tmp_path)}, {})
     assert message in str(caught.value)
     assert "spanfold.toml" in str(caught.value)
+
+
+def test_a_list_may_be_written_as_one(tmp_path: Path) -> None:
+    """What is written with commas may be an array of TOML."""
+    (tmp_path / "spanfold.toml").write_text('otlp_cors_origins = ["https://a.example", "https://b.example"]')
+    assert load({"data": str(tmp_path)}, {}).otlp_cors_origins == "https://a.example,https://b.example"
 
 
 def test_example_file_is_the_table() -> None:
