@@ -31,6 +31,7 @@ _WIDE_INTEGERS = frozenset(
 _FLOATS = frozenset({FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT})
 _SPECIAL_FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _STANDARD = str.maketrans("-_", "+/")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _HALVES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
@@ -179,7 +180,7 @@ def _converter(field: FieldDescriptor) -> Callable[[Any], Any]:
     if field.type in _FLOATS:
         return lambda value: _float(_typed(name, value, float, int, str))
     if field.type in _WIDE_INTEGERS:
-        return lambda value: int(_typed(name, value, int, str))
+        return lambda value: _whole(_typed(name, value, int, str))
     return lambda value: _typed(name, value, int)  # 32-bit integers and enums: the names of enums are not allowed
 
 
@@ -203,6 +204,12 @@ def _base64(value: str) -> bytes:
         return base64.b64decode(value.translate(_STANDARD) + "=" * (-len(value) % 4), validate=True)
     except binascii.Error as error:
         raise ValueError(f"a bytes value is not base64: {error}") from error
+
+
+def _whole(value: int | str) -> int:
+    if isinstance(value, str) and not _WHOLE_NUMBER.fullmatch(value):
+        raise ValueError(f"{value[:40]!r} is no whole number")
+    return int(value)
 
 
 def _float(value: float | str) -> float:

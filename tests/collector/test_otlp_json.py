@@ -113,6 +113,8 @@ def test_unknown_enum_numbers_are_kept() -> None:
         {"kind": "SPAN_KIND_SERVER"}, {"kind": True}, {"kind": "2"}, {"name": 5}, {"traceId": "xyz"},
         {"traceId": "abc"},
         {"traceId": 7}, {"startTimeUnixNano": "1.5"}, {"startTimeUnixNano": "-1"}, {"startTimeUnixNano": 1.5},
+        {"startTimeUnixNano": "1_000"}, {"startTimeUnixNano": " 5"}, {"startTimeUnixNano": "٣"},
+        {"startTimeUnixNano": "9" * 5000},
         {"startTimeUnixNano": str(2**64)}, {"flags": 2**40}, {"attributes": {}}, {"attributes": [1]}, {"status": []},
         {"attributes": [{"key": "k", "value": {"bytesValue": "!"}}]},
         {"attributes": [{"key": "k", "value": {"intValue": True}}]},
