@@ -28,6 +28,7 @@ from spanfold.collector.tls import Tls
 _LOG = logging.getLogger(__name__)
 _THREADS = 32  # each may hold one message, of the limit's size
 CROWDED_SECONDS = 3.0  # how long a message may take while more than half of the threads wait for one
+_PENDING = 20_000  # calls that wait for a thread; beyond, grpcio cancels any of them, those of other connections too
 _SHORTEST_PING_MS = 5_000  # clients that ping every 10 s keep their connection; gRPC's own minimum is 5 minutes
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -45,6 +46,8 @@ class GrpcEdge:
             options=[
                 ("grpc.max_receive_message_length", limits.request_bytes),
                 ("grpc.so_reuseport", 0),
+                ("grpc.server.max_pending_requests", _PENDING),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", _SHORTEST_PING_MS),
                 ("grpc.http2.min_ping_interval_without_data_ms", _SHORTEST_PING_MS),

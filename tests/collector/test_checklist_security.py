@@ -419,6 +419,24 @@ def test_a_body_that_goes_on_after_its_answer_is_cut(tmp_path: Path, monkeypatch
                 time.sleep(0.7)
 
 
+def test_streams_that_are_reset_at_once_cost_others_no_call(tmp_path: Path) -> None:
+    """[80] 20,000 calls, each reset as soon as it began: calls of other connections are answered OK."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:  # RFC 9113, 4.1
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    path = b"/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+    headers = b"\x83\x86\x44" + bytes([len(path)]) + path + b"\x5f\x10application/grpc\x40\x02te\x08trailers\x41\x01x"
+    with running(tmp_path) as collector, calling(collector) as export:
+        export(BODY, timeout=10)
+        with socket.create_connection(("127.0.0.1", collector.grpc_port), timeout=10) as resetting:
+            resetting.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0))
+            for stream in range(1, 40_000, 2):
+                resetting.sendall(frame(1, 4, stream, headers) + frame(3, 0, stream, b"\0\0\0\x08"))
+            for _ in range(20):
+                export(BODY, timeout=10)
+
+
 def test_guessing_keys_is_slowed_per_address(guarded: tuple[Collector, NewKey]) -> None:
     """[76] After a hundred keys that open nothing an address is told to wait, on both ports; a key that worked from
     there before goes on working."""
