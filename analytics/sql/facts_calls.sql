@@ -11,7 +11,7 @@ SELECT date,
     count(*) FILTER (price_confidence = 'unpriced') AS unpriced_calls,
     count(*) FILTER (input_tokens IS NOT NULL OR status = 'error') AS known_input_tokens,
     count(*) FILTER (output_tokens IS NOT NULL OR status = 'error') AS known_output_tokens,
-    sum(duration_ms) AS duration_ms, {latency_counts} AS latency_buckets
+    sum(greatest(duration_ms, 0)) AS duration_ms, {latency_counts} AS latency_buckets
 FROM {priced} AS c
 WHERE {filter_spans} AND {filter_review}
 GROUP BY ALL

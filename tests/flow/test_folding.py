@@ -355,6 +355,19 @@ def test_a_price_set_later_reaches_old_calls_and_their_rollups(tmp_path: Path) -
         assert [(0.0002, 0.0002)] == p.query("SELECT round(cost, 12), (SELECT sum(cost) FROM rollup_daily) FROM calls")
 
 
+def test_a_call_that_ended_before_it_began_took_no_time(tmp_path: Path) -> None:
+    """One wrong clock does not make the mean of a day negative; a rebuild gives the same."""
+    with product(tmp_path) as p:
+        good, wrong = chat(1, 1), chat(2, 2)
+        wrong.end_time_unix_nano = wrong.start_time_unix_nano - 10**13
+        p.send(traces([good, wrong]))
+        p.fold()
+        took = (good.end_time_unix_nano - good.start_time_unix_nano) / 1e6
+        assert [(2, took)] == p.query("SELECT sum(calls), sum(duration_ms) FROM rollup_daily")
+        p.folding.rebuild_rollups()
+        assert [(2, took)] == p.query("SELECT sum(calls), sum(duration_ms) FROM rollup_daily")
+
+
 def test_a_price_change_rewrites_only_what_it_changes(tmp_path: Path) -> None:
     """Rollups get the exact difference of the models whose price changed, on the days on which it did (rule 11)."""
     with product(tmp_path) as p:
