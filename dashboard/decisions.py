@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -13,7 +14,7 @@ from spanfold.dashboard import formatting
 from spanfold.dashboard.backend import backend
 from spanfold.state.access import REVIEW
 from spanfold.state.errors import NotFound, StateError
-from spanfold.state.reviews import Review, RevisionConflict
+from spanfold.state.reviews import Decision, Review, RevisionConflict
 from spanfold.state.targets import Target
 
 log = logging.getLogger(__name__)
@@ -27,20 +28,71 @@ def live(targets: Iterable[Target]) -> dict[Target, Review]:
     return backend().tenant_state.reviews.get(targets)
 
 
-def decide_all(targets: Iterable[Target], state: str, comment: str = "") -> bool:
-    """One act on many targets: one transaction, a line of the trail for each. Says whether it was stored."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The act that a screen stored last, for who wants it back."""
+
+    act: str
+    state: str
+    traces: int
+
+
+def decide_all(
+    targets: Iterable[Target], state: str, comment: str = "", *, expected: Mapping[Target, int] | None = None
+) -> Decision | None:
+    """One act on many targets: one transaction, a line of the trail for each. None: not stored, and that is said.
+
+    Raises RevisionConflict, with nothing stored, where a review is no longer as `expected`.
+    """
     wanted = list(targets)
     if not _may_decide(wanted):
         st.toast(f"Not saved: {ONLY_LOOKING}", icon=":material/lock:")
-        return False
+        return None
+    house = backend()
     try:
-        backend().deciding.decide(wanted, state, who=backend().reviewer, comment=comment.strip() or None)
+        decision = house.deciding.decide(
+            wanted, state, who=house.reviewer, comment=comment.strip() or None, expected=expected
+        )
+    except RevisionConflict:
+        raise
     except _FAILURES as error:
         log.error("decision not stored", exc_info=error)
         st.toast("Not saved: the review store did not answer. Nothing was changed.", icon=":material/error:")
-        return False
+        return None
     st.toast(f"{state.capitalize()}: {formatting.plural(len(wanted), 'trace')}")
-    return True
+    return decision
+
+
+def stored(key: str) -> Stored | None:
+    """What was stored last from this screen and not taken back."""
+    found: Stored | None = st.session_state.get(f"stored-{key}")
+    return found
+
+
+def remember_stored(key: str, act: str, state: str, traces: int) -> None:
+    st.session_state[f"stored-{key}"] = Stored(act, state, traces)
+
+
+def take_back(key: str) -> None:
+    """Undoes what was stored last from this screen: all of that act or, where somebody decided again since, nothing."""
+    last, house = stored(key), backend()
+    if last is None:
+        return
+    if not _may_decide(()):
+        st.toast(f"Not taken back: {ONLY_LOOKING}", icon=":material/lock:")
+        return
+    try:
+        house.deciding.undo(last.act, who=house.reviewer)
+    except RevisionConflict as conflict:
+        again = f"{len(conflict.current):,} of {formatting.plural(last.traces, 'trace')}"
+        st.toast(f"Not taken back: {again} got another decision since.", icon=":material/error:")
+        return
+    except _FAILURES as error:
+        log.error("decision not taken back", exc_info=error)
+        st.toast("Not taken back: the review store did not answer. Nothing was changed.", icon=":material/error:")
+        return
+    st.session_state.pop(f"stored-{key}")
+    st.toast(f"Taken back: {formatting.plural(last.traces, 'trace')} as before", icon=":material/undo:")
 
 
 def store_log(key: str, targets: Mapping[str, Target]) -> None:
@@ -110,7 +162,10 @@ def _store(key: str, run: str, entry: Mapping[str, Any], targets: Mapping[str, T
     act = f"{run}-{int(entry['seq'])}"
     try:
         if "undo" in entry:
-            reviews.undo(f"{run}-{int(entry['undo'])}", who=who, as_batch=act)
+            undone = f"{run}-{int(entry['undo'])}"
+            reviews.undo(undone, who=who, as_batch=act)
+            if (last := stored(key)) and last.act == undone:
+                st.session_state.pop(f"stored-{key}")
             return
         ids = entry.get("ids") or [entry["id"]]
         known = [name for name in ids if name in targets]
@@ -128,6 +183,7 @@ def _store(key: str, run: str, entry: Mapping[str, Any], targets: Mapping[str, T
             expected=expected,
             batch_id=act,
         )
+        remember_stored(key, act, entry["state"], len(known))
         for name in known:
             clashes(key).pop(name, None)
     except RevisionConflict as conflict:

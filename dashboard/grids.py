@@ -92,10 +92,11 @@ def draw(
     href: Callable[[Row], str] | None = None,
     revision: Callable[[Row], int] | None = None,
     on_log: Callable[[], None] | None = None,
+    on_act: Callable[[], None] | None = None,
     **options: Any,
 ) -> Done:
-    """Draws rows; `options` go to the component: pickable, picked, stamp, sortable, keys, decide, acked, page, foot,
-    problem, here (an opened row is reported, its link not followed)."""
+    """Draws rows; `options` go to the component: pickable, picked, stamp, sortable, keys, decide, asking, acked, page,
+    foot, problem, here (an opened row is reported, its link not followed)."""
     data = {
         "columns": [column.described() for column in columns],
         "rows": [
@@ -115,7 +116,7 @@ def draw(
 
     result = component("grid")(
         data=data, key=key, on_picks_change=ignore, on_log_change=on_log or ignore, on_open_change=ignore,
-        on_filter_change=filtered,
+        on_filter_change=filtered, on_act_change=on_act or ignore,
     )  # fmt: skip
     told = result.picks or {}
     picks = told["ids"] if told and told.get("stamp") == options.get("stamp") else options.get("picked", [])

@@ -20,9 +20,21 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   const pick = (i, on) => { const id = rows[i].id; (on ?? !me.picks.has(id)) ? me.picks.add(id) : me.picks.delete(id); me.anchor = i; mark(); tellPicks(); };
   const decide = (state, ids) => {
     if (!ids.length) return;
+    const now = ids.map((id) => rows.find((r) => r.id === id)), review = C.findIndex((c) => c.kind === 'review');
+    record(me.log, { state, ids, before: now.map((r) => me.done[r.id] || r.cells[review]), revisions: now.map((r) => r.revision ?? null) }, send);
     ids.forEach((id) => { me.done[id] = state; });
-    record(me.log, { state, ids, revisions: ids.map((id) => rows.find((r) => r.id === id)?.revision ?? null) }, send);
     draw();
+  };
+  // What is picked may lie on other pages, and may be asked about first: the server does it, and clears the picks.
+  const act = (what) => setTriggerValue('act', { stamp: me.stamp, ...what });
+  const undo = () => {
+    const waiting = me.log.entries, taken = new Set(waiting.map((d) => d.undo));
+    const last = waiting.findLast((d) => d.state && !taken.has(d.seq));
+    if (last) {
+      last.ids.forEach((id, i) => { me.done[id] = last.before[i]; });
+      record(me.log, { ids: last.ids, undo: last.seq }, send);
+      draw();
+    } else if (!waiting.length) act({ do: 'undo' });
   };
   const open = (row, e) => {
     if (!row.href) return;
@@ -114,14 +126,19 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     mark();
   };
 
+  const onButton = (e) => e.composedPath()[0].closest?.('a,button');
   const onKey = (e) => {
     if (!data.keys || notForUs(e) || !rows.length) return;
     const move = { j: 1, k: -1 }[e.key];
     if (move) { me.here = Math.max(0, Math.min(rows.length - 1, me.here + move)); mark(); body.children[me.here]?.scrollIntoView({ block: 'nearest' }); }
     else if (e.key === 'x' && data.pickable && me.here >= 0) pick(me.here);
     else if (e.key === 'X' && data.pickable && me.here >= 0) { const [a, b] = [me.anchor, me.here].sort((x, y) => x - y); for (let k = a; k <= b; k++) me.picks.add(rows[k].id); mark(); tellPicks(); }
-    else if (e.key === 'Enter' && me.here >= 0 && !(e.composedPath()[0].closest && e.composedPath()[0].closest('a,button'))) open(rows[me.here]);
-    else if (STATES[e.key] && data.decide) decide(STATES[e.key], me.picks.size ? rows.filter((r) => me.picks.has(r.id)).map((r) => r.id) : me.here >= 0 ? [rows[me.here].id] : []);
+    else if (data.asking && e.key === 'Enter' && !onButton(e)) act({ do: 'store' });
+    else if (data.asking && e.key === 'Escape') act({ do: 'drop' });
+    else if (e.key === 'Enter' && me.here >= 0 && !onButton(e)) open(rows[me.here]);
+    else if (e.key === 'u' && data.decide) undo();
+    else if (STATES[e.key] && data.decide && me.picks.size) act({ do: STATES[e.key], ids: [...me.picks] });
+    else if (STATES[e.key] && data.decide) decide(STATES[e.key], me.here >= 0 ? [rows[me.here].id] : []);
     else return;
     taken(e);
   };

@@ -7,13 +7,12 @@ from typing import Any
 
 import streamlit as st
 
-from spanfold.dashboard import answers, decisions, filter_bar, formatting, grids, links, paging, previews, states
+from spanfold.dashboard import answers, bulk, decisions, filter_bar, formatting, grids, links, paging, previews, states
 from spanfold.dashboard.backend import backend
 from spanfold.state.access import REVIEW
 from spanfold.state.targets import Target
 
 Row = dict[str, Any]
-MOST_PICKED = 10_000
 KEY = "traces"
 
 
@@ -40,20 +39,21 @@ def page() -> None:
             before_id=before_id,
         )
         pager.draw(rows, total, time="page_time", ident="trace_id")
-    picks = st.session_state.setdefault("picked-traces", {})
+    picks = bulk.Picks(KEY)
     bar = st.container(horizontal=True, vertical_alignment="center", key="pick-bar")
-    done = _table(rows, chosen, picks, pager.number)
-    _remember(picks, rows, done.picks)
+    _table(rows, chosen, picks, pager.number)
     with bar:
-        _pick_bar(chosen, picks, total)
+        picks.draw(chosen.filters, total)
 
 
-def _table(rows: Sequence[Row], chosen: filter_bar.Selection, picks: dict[str, Target], number: int) -> grids.Done:
+def _table(rows: Sequence[Row], chosen: filter_bar.Selection, picks: bulk.Picks, number: int) -> None:
+    """What was picked goes to `picks`."""
     targets = {row["trace_id"]: Target.trace(row["trace_id"], tenant=row["tenant"]) for row in rows}
     live = decisions.live(targets.values())
     first_words = previews.of_traces(rows)
     longest = max((row["duration_ms"] for row in rows), default=0) or 1
     states_now = {trace_id: live[target] for trace_id, target in targets.items()}
+    shown = {trace_id: bulk.Pick(target, live[target].revision) for trace_id, target in targets.items()}
     columns = (
         grids.Column("Time", lambda r: formatting.when(r["start_time"], chosen.zone, chosen.today), kind="time"),
         grids.Column(
@@ -73,7 +73,7 @@ def _table(rows: Sequence[Row], chosen: filter_bar.Selection, picks: dict[str, T
         grids.Column("Cost", _cost, align="right"),
         grids.Column("Review", lambda r: states_now[r["trace_id"]].state, kind="review"),
     )
-    return grids.draw(
+    done = grids.draw(
         KEY,
         columns,
         rows,
@@ -82,15 +82,18 @@ def _table(rows: Sequence[Row], chosen: filter_bar.Selection, picks: dict[str, T
         href=lambda r: links.to_span(r["trace_id"]),
         revision=lambda r: states_now[r["trace_id"]].revision,
         on_log=lambda: decisions.store_log(KEY, targets),
+        on_act=lambda: picks.told(shown),
         pickable=backend().may(REVIEW),
         keys=True,
         decide=backend().may(REVIEW),
-        picked=[trace_id for trace_id in targets if trace_id in picks],
-        stamp=st.session_state.get("picks-stamp", 0),
+        picked=[trace_id for trace_id in targets if trace_id in picks.chosen],
+        stamp=picks.stamp,
+        asking=picks.asked is not None,
         page=number,
         acked=decisions.acked(KEY),
         problem=decisions.problem(KEY),
     )
+    picks.remember(shown, done.picks)
 
 
 def _lifecycle(row: Row) -> Row:
@@ -119,61 +122,6 @@ def _cost(row: Row) -> Row | None:
     if row["cost"] is None and not unpriced:
         return None
     return grids.cell(formatting.money(row["cost"]), sub=f"{unpriced} unpriced" if unpriced else None)
-
-
-def _remember(picks: dict[str, Target], rows: Sequence[Row], picked: Sequence[str]) -> None:
-    """Picks of other pages stay; those of this page are what the grid says."""
-    wanted = set(picked)
-    for row in rows:
-        if row["trace_id"] in wanted:
-            picks[row["trace_id"]] = Target.trace(row["trace_id"], tenant=row["tenant"])
-        else:
-            picks.pop(row["trace_id"], None)
-
-
-def _pick_bar(chosen: filter_bar.Selection, picks: dict[str, Target], total: int) -> None:
-    if not backend().may(REVIEW):
-        return
-    if not picks:
-        st.caption(
-            "Pick rows to approve, flag or reject them together. j k move, x picks, a f r decide, Enter opens.",
-            width="content",
-        )
-        return
-    st.markdown(f"**{len(picks):,} picked**")
-    comment = st.session_state.get("bulk-comment", "")
-    for state, icon in (("approved", "check"), ("flagged", "flag"), ("rejected", "close")):
-        st.button(
-            decisions.VERBS[state],
-            icon=f":material/{icon}:",
-            key=f"bulk-{state}",
-            on_click=_decide,
-            args=(state, picks, comment),
-        )
-    st.text_input(
-        "Comment", key="bulk-comment", placeholder="Comment for all of them", label_visibility="collapsed", width=260
-    )
-    if total > len(picks):
-        most = min(total, MOST_PICKED)
-        st.button(f"Pick all {most:,}", key="pick-all", type="tertiary", on_click=_pick_all, args=(chosen, picks))
-    st.button("Clear picks", key="pick-none", type="tertiary", on_click=_clear, args=(picks,))
-
-
-def _decide(state: str, picks: dict[str, Target], comment: str) -> None:
-    if decisions.decide_all(picks.values(), state, comment):
-        st.session_state["bulk-comment"] = ""
-        _clear(picks)
-
-
-def _pick_all(chosen: filter_bar.Selection, picks: dict[str, Target]) -> None:
-    for row in answers.rows("trace_ids", chosen.filters, limit=MOST_PICKED):
-        picks[row["trace_id"]] = Target.trace(row["trace_id"], tenant=row["tenant"])
-    st.session_state["picks-stamp"] = st.session_state.get("picks-stamp", 0) + 1
-
-
-def _clear(picks: dict[str, Target]) -> None:
-    picks.clear()
-    st.session_state["picks-stamp"] = st.session_state.get("picks-stamp", 0) + 1
 
 
 states.guarded(page)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from spanfold.state.reviews import ReviewEvent
 from spanfold.state.store import StateStore
 from tests.dashboard import story
 from tests.dashboard.driving import LOW_CONTRAST, PATIENCE, act, browsing, chromium, serving, settled, until, visit
@@ -84,6 +85,11 @@ def query(page: Page) -> dict[str, list[str]]:
 def deck_state(data: Path) -> dict[str, int]:
     with StateStore.open(data) as state:
         return state.reviews.counts()
+
+
+def trail_of(data: Path) -> list[ReviewEvent]:
+    with StateStore.open(data) as state:
+        return state.reviews.events(limit=10_000)
 
 
 def test_a_link_opens_a_span(page: Page, address: str) -> None:
@@ -187,6 +193,35 @@ def test_picks_survive_paging_and_are_decided_together(page: Page, address: str,
     assert len({event.batch_id for event in events}) == 1
     assert all(event.has_comment for event in events)
     expect(page.locator("tbody").get_by_text("Flagged")).to_have_count(1)
+
+
+def test_a_stray_key_on_many_picks_is_asked_about(page: Page, address: str, data: Path) -> None:
+    """A key on more picks than fifty asks first: Esc keeps everything, Enter stores it, u takes exactly that back."""
+    visit(page, f"{address}/traces?range=6h&service=shop")
+    expect(page.locator("tbody tr")).to_have_count(50)
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    act(page, lambda: page.get_by_role("button", name="Pick all 60").click())
+    before = trail_of(data)
+    act(page, lambda: page.keyboard.press("r"))
+    expect(page.locator(".st-key-bulk-question")).to_contain_text("Reject 60 traces at once?")
+    act(page, lambda: page.keyboard.press("Escape"))
+    expect(page.get_by_text("60 picked")).to_be_visible()
+    assert trail_of(data) == before
+    act(page, lambda: page.keyboard.press("r"))
+    act(page, lambda: page.keyboard.press("Enter"))
+    expect(page.get_by_text("60 traces rejected")).to_be_visible()
+    expect(page.locator("tbody tr.picked")).to_have_count(0)
+    assert len(trail_of(data)) == len(before) + 60
+    act(page, lambda: page.keyboard.press("u"))
+    expect(page.get_by_text("60 traces rejected")).to_have_count(0)
+    stored, undone = trail_of(data)[len(before) : len(before) + 60], trail_of(data)[len(before) + 60 :]
+    assert sorted(event.undo_of or 0 for event in undone) == [event.seq for event in stored]
+    page.keyboard.press("j")
+    act(page, lambda: page.keyboard.press("a"))
+    expect(page.get_by_text("1 trace approved")).to_be_visible()
+    act(page, lambda: page.keyboard.press("u"))
+    assert len(trail_of(data)) == len(before) + 122
 
 
 def test_a_row_is_decided_by_a_key(page: Page, address: str, data: Path) -> None:
