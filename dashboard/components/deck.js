@@ -5,7 +5,7 @@ const TITLES = { approved: 'Approved', flagged: 'Flagged', rejected: 'Rejected',
 
 export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
   const $ = (q) => parentElement.querySelector(q), card = $('.card'), note = $('textarea'), list = $('.list');
-  const me = remembered.get(card) || { at: null, log: newLog(), mine: {}, acts: [], notes: {}, queue: null };
+  const me = remembered.get(card) || { at: null, log: newLog(), mine: {}, acts: [], notes: {}, queue: null, refused: new Map() };
   remembered.set(card, me);
   const items = data.items, n = items.length, at = new Map(items.map((it, i) => [it.id, i]));
   if (me.queue !== data.queue) Object.assign(me, { queue: data.queue, at: null, acts: [] });
@@ -13,6 +13,10 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   const unsaved = new Set(me.log.entries.map((d) => d.id));
   for (const id of Object.keys(me.mine)) if (!unsaved.has(id)) delete me.mine[id];
   if (!at.has(me.at)) me.at = (items.find((it) => it.state === 'unreviewed') || items[0]).id;
+  // The deck has gone on when it is told that a decision was refused: that is said wherever it stands, until it is seen.
+  const clashes = data.clashes || {};
+  for (const id of me.refused.keys()) if (!clashes[id]) me.refused.delete(id);
+  for (const [id, text] of Object.entries(clashes)) if (at.has(id) && !unsaved.has(id) && me.refused.get(id)?.text !== text) me.refused.set(id, { text, seen: false });
   const send = (log) => setStateValue('log', log);
   const asked = new Set(data.opened || []);
   const ask = (id) => { asked.has(id) ? asked.delete(id) : asked.add(id); setStateValue('opened', [...asked]); };
@@ -33,20 +37,33 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     }));
     list.querySelector('.here')?.scrollIntoView({ block: 'nearest' });
   };
+  const untold = () => [...me.refused].filter(([id, told]) => id === me.at || !told.seen);
   const drawSaved = () => {
-    const k = me.log.entries.length;
-    $('.saved').textContent = data.problem ? data.problem : k ? 'Saving ' + k + '…' : me.log.seq ? 'All decisions saved' : '';
-    $('.saved').className = 'saved' + (data.problem ? ' tone-bad' : '');
+    const k = me.log.entries.length, lost = untold().length;
+    $('.saved').textContent = data.problem ? data.problem : k ? 'Saving ' + k + '…' : lost ? lost + ' not stored' : me.log.seq ? 'All decisions saved' : '';
+    $('.saved').className = 'saved' + (data.problem || (!k && lost) ? ' tone-bad' : '');
     $('.undo').disabled = !me.acts.length;
   };
+  const drawRefused = (id, text) => {
+    const line = el('div');
+    if (id === me.at) { line.textContent = text; return line; }
+    const back = el('button', '', 'Go to it');
+    back.type = 'button';
+    back.onclick = () => go(at.get(id));
+    line.append(el('b', '', items[at.get(id)].title), el('span', '', ': ' + text + ' '), back);
+    return line;
+  };
   const drawCard = () => {
-    const it = items[at.get(me.at)], state = stateOf(it), clash = (data.clashes || {})[it.id];
+    const it = items[at.get(me.at)], state = stateOf(it), clash = me.refused.get(it.id);
     const title = $('.title');
     title.textContent = it.title; follow(title, it.href);
     const pill = $('.state');
     pill.textContent = TITLES[state]; pill.className = 'pill state ' + LOOKS[state];
     $('.facts').replaceChildren(...it.facts.map((f) => el('span', '', f)));
-    $('.clash').textContent = clash || ''; $('.clash').className = 'clash' + (clash ? ' on' : '');
+    if (clash) clash.seen = true;
+    const notices = untold().map(([id, told]) => drawRefused(id, told.text));
+    $('.clash').replaceChildren(...notices);
+    $('.clash').className = 'clash' + (notices.length ? ' on' : '');
     $('.items').replaceChildren(...it.items.map((item) => drawItem(item, ask)));
     note.value = me.notes[it.id] || '';
   };
@@ -59,6 +76,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     const entry = { id: it.id, state, comment, revision: it.revision + me.log.entries.filter((d) => d.id === it.id).length };
     me.acts = [...me.acts.slice(-49), { seq: record(me.log, entry, send), id: it.id, before: stateOf(it) }];
     me.mine[it.id] = state;
+    me.refused.delete(it.id);
     delete me.notes[it.id];
     note.blur();
     if (at.get(me.at) < n - 1) go(at.get(me.at) + 1); else draw(false);

@@ -16,6 +16,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from spanfold.state.reviews import ReviewEvent
 from spanfold.state.store import StateStore
+from spanfold.state.targets import Target
 from tests.dashboard import story
 from tests.dashboard.driving import LOW_CONTRAST, PATIENCE, act, browsing, chromium, serving, settled, until, visit
 from tests.flow.sending import SECOND, chat, product, span, traces
@@ -233,6 +234,25 @@ def test_a_row_is_decided_by_a_key(page: Page, address: str, data: Path) -> None
     page.keyboard.press("a")
     expect(page.locator("tbody tr").first.get_by_text("Approved")).to_be_visible()
     until(lambda: deck_state(data)["approved"] == before + 1)
+
+
+def test_a_refused_decision_is_said_at_once(page: Page, address: str, data: Path) -> None:
+    """Somebody else was faster: the notice comes with that key press, on the item the deck went on to."""
+    visit(page, f"{address}/review?range=6h")
+    expect(page.locator(".entry")).to_have_count(40)
+    href = page.locator(".deck .title").get_attribute("href") or ""
+    with StateStore.open(data) as state:
+        state.reviews.decide([Target.trace(href.split("=")[1])], "flagged", who="bob")
+    page.keyboard.press("a")
+    expect(page.get_by_role("alert").filter(has_text="bob decided “flagged” in the meantime")).to_be_visible()
+    expect(page.get_by_text("1 not stored")).to_be_visible()
+    expect(page.get_by_text("All decisions saved")).to_have_count(0)
+    page.get_by_role("button", name="Go to it").click()
+    expect(page.locator(".deck .title")).to_have_attribute("href", href)
+    page.keyboard.press("a")
+    expect(page.get_by_text("All decisions saved")).to_be_visible()
+    expect(page.locator(".clash.on")).to_have_count(0)
+    page.get_by_role("button", name="Load the next items").click()
 
 
 def test_forty_keys_are_forty_decisions(page: Page, address: str, data: Path) -> None:
