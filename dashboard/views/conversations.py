@@ -39,7 +39,12 @@ def _table(rows: Sequence[Row], chosen: filter_bar.Selection, number: int) -> No
     )
     longest = max((row["calls"] for row in rows), default=0) or 1
     columns = (
-        grids.Column("Started", lambda r: formatting.when(r["start_time"], chosen.zone, chosen.today), kind="time"),
+        grids.Column(
+            "Last activity",
+            lambda r: _active(r, chosen),
+            kind="time",
+            help="Start of the last call that the filters keep: what the list is sorted by",
+        ),
         grids.Column("Conversation", lambda r: _name(r, words.get(r["first_trace_id"])), main=True),
         grids.Column("User", lambda r: r["user_id"]),
         grids.Column("Service", lambda r: grids.filter_cell("service", r["service_name"])),
@@ -61,6 +66,13 @@ def _table(rows: Sequence[Row], chosen: filter_bar.Selection, number: int) -> No
         keys=True,
         page=number,
         href=lambda r: links.to("conversation", conversation=r["conversation"]),
+    )
+
+
+def _active(row: Row, chosen: filter_bar.Selection) -> Row:
+    return grids.cell(
+        formatting.when(row["page_time"], chosen.zone, chosen.today),
+        title=f"Started {formatting.when(row['start_time'], chosen.zone)}",
     )
 
 

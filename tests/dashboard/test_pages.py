@@ -260,6 +260,16 @@ def test_conversation_shows_what_was_new(house: Backend) -> None:
     assert [run for run in diff["runs"] if run[0] != "same"] == [["drop", "brief."], ["add", "brief and kind."]]
 
 
+def test_conversations_show_the_time_they_are_sorted_by(house: Backend) -> None:
+    """The time column is the last activity, latest first; the start is its tooltip."""
+    app = open_page("conversations", range="6h")
+    (head,) = [grid["columns"][0]["label"] for grid in parts(app, "grid")]
+    assert head == "Last activity"
+    times = [row["cells"][0] for row in parts(app, "grid")[0]["rows"]]
+    assert [time["t"] for time in times] == sorted((time["t"] for time in times), reverse=True)
+    assert ("13:23:00", "Started 20 Nov 13:20:00") in [(time["t"], time["title"]) for time in times]
+
+
 def test_costs_list_what_has_no_price(house: Backend) -> None:
     """A model without a price is listed with its volume; its row shows a dash (TB-044)."""
     app = open_page("costs", range="6h")
