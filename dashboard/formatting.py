@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
 DASH = "–"
+UNKNOWN_TOKENS = "tokens unknown"
 _STEPS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 BUCKETS = {  # price buckets in words
@@ -100,7 +101,7 @@ def tokens_in_out(row: Mapping[str, object]) -> str:
     guess = row.get("estimated_output_tokens")
     if isinstance(guess, int):
         parts.append(f"unknown out, about {short(guess)} by {row.get('estimate_method')}")
-    return ", ".join(parts) or "tokens unknown"
+    return ", ".join(parts) or UNKNOWN_TOKENS
 
 
 def cost_of(row: Mapping[str, object]) -> str:
@@ -108,3 +109,13 @@ def cost_of(row: Mapping[str, object]) -> str:
     cost, unpriced = row.get("cost"), row.get("unpriced_calls") or 0
     text = money(cost if isinstance(cost, int | float) else None)
     return f"{text} ({unpriced} unpriced)" if unpriced else text
+
+
+def use_of_call(call: Mapping[str, object]) -> tuple[str, str]:
+    """Tokens and cost of one call. Only one whose price is missing is unpriced."""
+    tokens, cost = tokens_in_out(call), call["cost"]
+    if isinstance(cost, int | float):
+        return tokens, money(cost)
+    if call["price_confidence"] == "unpriced":
+        return tokens, "unpriced"
+    return ("" if tokens == UNKNOWN_TOKENS else tokens), "no usage reported"

@@ -137,8 +137,7 @@ def _turn(number: int, call: Row, zone: str) -> Row:
         formatting.when(call["start_time"], zone),
         call["model"] or "",
         formatting.duration(call["duration_ms"]),
-        formatting.tokens_in_out(call),
-        formatting.money(call["cost"]) if call["cost"] is not None else "unpriced",
+        *formatting.use_of_call(call),
     ]
     flag = {"error": ("Error", "bad"), "canceled": ("Canceled", "warn")}.get(call["status"])
     turn: Row = {

@@ -28,6 +28,7 @@ from spanfold.state.store import StateStore
 from spanfold.state.targets import Target
 from tests.dashboard import story
 from tests.dashboard.conftest import NOW, open_page, parts, texts
+from tests.flow.sending import NOON, product, span, traces
 
 LISTS = ("overview", "traces", "conversations", "review", "costs", "quality")
 DETAILS = {
@@ -268,6 +269,28 @@ def test_conversations_show_the_time_they_are_sorted_by(house: Backend) -> None:
     times = [row["cells"][0] for row in parts(app, "grid")[0]["rows"]]
     assert [time["t"] for time in times] == sorted((time["t"] for time in times), reverse=True)
     assert ("13:23:00", "Started 20 Nov 13:20:00") in [(time["t"], time["title"]) for time in times]
+
+
+def test_a_call_without_usage_is_not_unpriced(own_house: Backend) -> None:
+    """A failed call whose model has a price says that it reported no usage; one without a price is unpriced."""
+    used = {"gen_ai__usage__input_tokens": 7, "gen_ai__usage__output_tokens": 1}
+    calls = [
+        span(8000 + i, 8000 + i, start=NOON + i * story.MINUTE, session__id="s-failed", gen_ai__operation__name="chat",
+             gen_ai__provider__name="openai", gen_ai__request__model=model, **use)
+        for i, (model, use) in enumerate([("gpt-4o", {}), ("house-model-7", {}), ("house-model-7", used)])
+    ]  # fmt: skip
+    for call in calls:
+        call.status.code = 2
+    with product(own_house.data) as running:
+        running.send(traces(calls, service="failing"))
+        running.fold()
+    app = open_page("conversation", conversation="s-failed")
+    turns = [item["meta"] for item in parts(app, "transcript")[0]["items"] if item["type"] == "turn"]
+    assert turns[0].endswith("·  no usage reported")
+    assert "tokens unknown" not in turns[0]
+    assert [turn.endswith("unpriced") for turn in turns] == [False, True, True]
+    rows = own_house.reader.rows("conversation_row", conversation="s-failed")
+    assert rows[0]["unpriced_calls"] == 2
 
 
 def test_costs_list_what_has_no_price(house: Backend) -> None:
