@@ -12,7 +12,7 @@ from spanfold.analytics.filters import Filters
 from spanfold.dashboard import answers, decisions, formatting
 from spanfold.dashboard.backend import backend
 from spanfold.state.access import REVIEW
-from spanfold.state.reviews import RevisionConflict
+from spanfold.state.reviews import Decision, RevisionConflict
 from spanfold.state.targets import Target
 
 Row = Mapping[str, Any]
@@ -86,24 +86,31 @@ class Picks:
         if not self.asked:
             return
         state, seen = self.asked, {pick.target: pick.revision for pick in self.chosen.values()}
-        self.drop()
+        last, me = decisions.last_act(self.key), backend().reviewer
+
+        def done(decision: Decision) -> None:
+            last["last"] = decisions.Stored(decision.batch_id, state, len(seen))
+            self.clear()
+
         try:
-            decision = decisions.decide_all(seen, state, self._slot["comment"], expected=seen)
+            if decisions.decide_all(seen, state, self._slot["comment"], expected=seen, done=done):
+                st.session_state["bulk-comment"] = ""
+            else:
+                self.drop()
         except RevisionConflict as conflict:
             newer = {review.target: review.revision for review in conflict.current}
             for trace_id, pick in self.chosen.items():
                 self.chosen[trace_id] = Pick(pick.target, newer.get(pick.target, pick.revision))
-            who = ", ".join(sorted({review.who for review in conflict.current if review.who}))
-            many = f"{len(newer):,} of these {formatting.plural(len(seen), 'trace')}"
+            others = sorted({review.who for review in conflict.current if review.who and review.who != me})
+            if not others:  # what one decided or took back oneself since picking is no news
+                self.store()
+                return
+            self.drop()
+            many = f"{', '.join(others)} decided {len(newer):,} of these {formatting.plural(len(seen), 'trace')}"
             st.toast(
-                f"Nothing was stored: {who} decided {many} in the meantime. Decide again to replace that.",
+                f"Nothing was stored: {many} in the meantime. Decide again to replace that.",
                 icon=":material/error:",
             )
-            return
-        if decision:
-            decisions.remember_stored(self.key, decision.batch_id, state, len(seen))
-            st.session_state["bulk-comment"] = ""
-            self.clear()
 
     def drop(self) -> None:
         """Back to the choices, with the comment: Streamlit forgets a field that was not drawn."""
@@ -134,7 +141,7 @@ class Picks:
             self._ask()
         elif self.chosen:
             self._choices(filters, total)
-        stored = decisions.stored(self.key)
+        stored = decisions.last_act(self.key).get("last")
         if stored:
             st.text(f"{formatting.plural(stored.traces, 'trace')} {stored.state}", width="content")
             st.button("Undo", icon=":material/undo:", key="bulk-undo", help="u", on_click=self.undo)

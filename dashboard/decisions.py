@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +38,16 @@ class Stored:
 
 
 def decide_all(
-    targets: Iterable[Target], state: str, comment: str = "", *, expected: Mapping[Target, int] | None = None
+    targets: Iterable[Target],
+    state: str,
+    comment: str = "",
+    *,
+    expected: Mapping[Target, int] | None = None,
+    done: Callable[[Decision], None] = lambda decision: None,
 ) -> Decision | None:
     """One act on many targets: one transaction, a line of the trail for each. None: not stored, and that is said.
 
+    `done` runs before anything that Streamlit may interrupt, as it does at any of its calls when the next key comes.
     Raises RevisionConflict, with nothing stored, where a review is no longer as `expected`.
     """
     wanted = list(targets)
@@ -59,23 +65,21 @@ def decide_all(
         log.error("decision not stored", exc_info=error)
         st.toast("Not saved: the review store did not answer. Nothing was changed.", icon=":material/error:")
         return None
+    done(decision)
     st.toast(f"{state.capitalize()}: {formatting.plural(len(wanted), 'trace')}")
     return decision
 
 
-def stored(key: str) -> Stored | None:
-    """What was stored last from this screen and not taken back."""
-    found: Stored | None = st.session_state.get(f"stored-{key}")
+def last_act(key: str) -> dict[str, Stored]:
+    """Under "last": what was stored last from this screen and not taken back. Fetch it before the act."""
+    found: dict[str, Stored] = st.session_state.setdefault(f"stored-{key}", {})
     return found
-
-
-def remember_stored(key: str, act: str, state: str, traces: int) -> None:
-    st.session_state[f"stored-{key}"] = Stored(act, state, traces)
 
 
 def take_back(key: str) -> None:
     """Undoes what was stored last from this screen: all of that act or, where somebody decided again since, nothing."""
-    last, house = stored(key), backend()
+    slot, house = last_act(key), backend()
+    last = slot.get("last")
     if last is None:
         return
     if not _may_decide(()):
@@ -83,6 +87,7 @@ def take_back(key: str) -> None:
         return
     try:
         house.deciding.undo(last.act, who=house.reviewer)
+        del slot["last"]
     except RevisionConflict as conflict:
         again = f"{len(conflict.current):,} of {formatting.plural(last.traces, 'trace')}"
         st.toast(f"Not taken back: {again} got another decision since.", icon=":material/error:")
@@ -91,7 +96,6 @@ def take_back(key: str) -> None:
         log.error("decision not taken back", exc_info=error)
         st.toast("Not taken back: the review store did not answer. Nothing was changed.", icon=":material/error:")
         return
-    st.session_state.pop(f"stored-{key}")
     st.toast(f"Taken back: {formatting.plural(last.traces, 'trace')} as before", icon=":material/undo:")
 
 
@@ -164,8 +168,8 @@ def _store(key: str, run: str, entry: Mapping[str, Any], targets: Mapping[str, T
         if "undo" in entry:
             undone = f"{run}-{int(entry['undo'])}"
             reviews.undo(undone, who=who, as_batch=act)
-            if (last := stored(key)) and last.act == undone:
-                st.session_state.pop(f"stored-{key}")
+            if (last := last_act(key).get("last")) and last.act == undone:
+                del last_act(key)["last"]
             return
         ids = entry.get("ids") or [entry["id"]]
         known = [name for name in ids if name in targets]
@@ -183,7 +187,7 @@ def _store(key: str, run: str, entry: Mapping[str, Any], targets: Mapping[str, T
             expected=expected,
             batch_id=act,
         )
-        remember_stored(key, act, entry["state"], len(known))
+        last_act(key)["last"] = Stored(act, entry["state"], len(known))
         for name in known:
             clashes(key).pop(name, None)
     except RevisionConflict as conflict:

@@ -203,6 +203,7 @@ def test_a_stray_key_on_many_picks_is_asked_about(page: Page, address: str, data
     page.keyboard.press("j")
     page.keyboard.press("x")
     act(page, lambda: page.get_by_role("button", name="Pick all 60").click())
+    expect(page.locator("tbody tr.picked")).to_have_count(50)
     before = trail_of(data)
     act(page, lambda: page.keyboard.press("r"))
     expect(page.locator(".st-key-bulk-question")).to_contain_text("Reject 60 traces at once?")

@@ -110,3 +110,13 @@ def test_an_act_decided_on_again_is_not_taken_back(own_house: Backend) -> None:
     app.button(key="bulk-undo").click().run()
     assert app.toast[0].value == "Not taken back: 1 of 4 traces got another decision since."
     assert own_house.state.reviews.counts() == {"unreviewed": 0, "approved": 0, "flagged": 1, "rejected": 3}
+
+
+def test_own_decisions_since_picking_are_no_conflict(own_house: Backend) -> None:
+    """What the person decided elsewhere after picking does not stop the act."""
+    app = pick_all(service=["support"])
+    own_house.state.reviews.decide([Target.trace(story.hex_trace(story.CHAT))], "flagged", who="tester")
+    app.button(key="bulk-rejected").click().run()
+    app.button(key="bulk-store").click().run()
+    assert "4 traces rejected" in texts(app)
+    assert own_house.state.reviews.counts()["rejected"] == 4
