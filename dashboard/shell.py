@@ -42,6 +42,7 @@ _BY_PAGE: dict[str, tuple[tuple[str, str], ...]] = {
     "traces": (
         ("j  k", "Next, previous row"), ("Enter", "Open"), ("x  Shift+x", "Pick a row, a range"),
         ("a  f  r", "Approve, flag, reject the picked rows, or the row you are on"),
+        ("u", "Take the last decision back"),
     ),
     "conversations": (("j  k", "Next, previous row"), ("Enter", "Open")),
     "trace_detail": (

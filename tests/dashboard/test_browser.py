@@ -243,7 +243,7 @@ def test_a_refused_decision_is_said_at_once(page: Page, address: str, data: Path
     expect(page.locator(".entry")).to_have_count(40)
     href = page.locator(".deck .title").get_attribute("href") or ""
     with StateStore.open(data) as state:
-        state.reviews.decide([Target.trace(href.split("=")[1])], "flagged", who="bob")
+        state.reviews.decide([Target.trace(parse_qs(urlsplit(href).query)["trace"][0])], "flagged", who="bob")
     page.keyboard.press("a")
     expect(page.get_by_role("alert").filter(has_text="bob decided “flagged” in the meantime")).to_be_visible()
     expect(page.get_by_text("1 not stored")).to_be_visible()
