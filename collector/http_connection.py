@@ -95,7 +95,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self._in_headers and self._timer is not None:
+        answered: Any = self.cycle  # the newest request; of pipelined ones an earlier one may be what ended
+        if not self._in_headers and self._timer is not None and answered.response_complete:
             self._timer.cancel()
             self._timer = self.loop.call_later(REST_SECONDS, self.transport.close)
 
