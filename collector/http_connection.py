@@ -95,10 +95,11 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        answered: Any = self.cycle  # the newest request; of pipelined ones an earlier one may be what ended
-        if not self._in_headers and self._timer is not None and answered.response_complete:
+        newest: Any = self.cycle  # of pipelined requests an earlier one may be what was answered
+        until = self.loop.time() + REST_SECONDS
+        if not self._in_headers and newest.response_complete and self._timer is not None and until < self._timer.when():
             self._timer.cancel()
-            self._timer = self.loop.call_later(REST_SECONDS, self.transport.close)
+            self._timer = self.loop.call_at(until, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """For what cannot be parsed; uvicorn would answer in plain text."""
