@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -24,7 +25,7 @@ class RollUp:
         self.seen: set[ModelKey] = set()  # by this process, under any book: the snapshot has to know them
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self._connection.execute("CREATE SCHEMA book")
-        self._sql = _statement()
+        self._sql = statement()
 
     def __call__(self, signed: pa.Table) -> dict[dt.date, pa.Table]:
         """`signed`: calls with `date` and `sign` (+1 begins to count, -1 ceases). Rollup rows by day."""
@@ -59,7 +60,9 @@ class RollUp:
             self._connection.unregister("rates")
 
 
-def _statement() -> str:
+@cache
+def statement() -> str:
+    """Prices and sums the relation `signed_calls` into the table `rolled`: all the arithmetic of a rollup row."""
     sums = ",\n    ".join(f"sum(sign * {name})::BIGINT AS {name}" for name in USAGE_COLUMNS)
     counts = ",\n    ".join(
         f"sum(CASE bucket WHEN {i} THEN sign END)::BIGINT AS latency_{i}"  # planned twice as fast as FILTER

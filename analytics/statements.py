@@ -35,7 +35,7 @@ PAGED = {  # query -> (the query that finds its keys, how many of them; None = i
     "conversation_row": ("conversation_traces", None),
 }  # fmt: skip
 
-COMPARED = frozenset({"overview_tiles", "top_movers"})  # with the period of the same length before
+_COMPARED = frozenset({"overview_tiles", "top_movers"})  # with the period of the same length before
 _PRICED = {"true": "lake.priced", "believed": "lake.priced_believed", "today": "lake.priced_today"}
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\$(\w+)")
 
@@ -52,7 +52,7 @@ class Query:
             name, _facts(filters, basis), DIMENSIONS[by], DIMENSIONS[then] if then else "NULL::VARCHAR", basis
         )
         values = DEFAULTS | filters.parameters() | params
-        if name in COMPARED:
+        if name in _COMPARED:
             values |= _with_previous_period(filters)
         wanted = dict.fromkeys(m[1] for m in _PARAMETER.finditer(self.text) if m[1])
         missing = [key for key in wanted if key not in values]

@@ -139,7 +139,7 @@ def ssn(value: str, before: str, after: str) -> list[tuple[int, int]]:
     digits = "".join(_DIGITS.findall(value))
     if digits[:3] in ("000", "666") or digits[3:5] == "00" or digits[5:] == "0000":
         return []
-    named = re.search(r"(?i:ssn|i?tin)[\W_]?-\Z", before)
+    named = re.search(r"\b(?:ssn|i?tin)-\Z", before, re.I)
     if _number_goes_on(before, after) or re.match(r"-\w", after) or (re.search(r"\w-\Z", before) and not named):
         return []
     return [(0, len(value))] if "-" in value or _SSN_WORDS.search(before) else []

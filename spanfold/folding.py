@@ -271,7 +271,7 @@ class Folding:
         if kinds := [kind for kind in KINDS if kind in lost]:  # what was lost may be sent again
             self.renew_runs(kinds)
         if not self._prices.rollups_fit:
-            self._prices.rebuild()
+            self.rebuild_rollups()
         elif lost:
             self.publish()
         return bool(lost)

@@ -10,11 +10,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from spanfold.analytics import price_editions
+from spanfold.analytics import price_editions, rollup
 from spanfold.analytics.price_preview import changed_models, register_models
 from spanfold.analytics.prices import PriceBook, Sources
 from spanfold.analytics.rollup import RollUp
-from spanfold.analytics.views import USAGE_COLUMNS, cost_sql, fill, read_sql
+from spanfold.analytics.views import USAGE_COLUMNS, fill, read_sql
 from spanfold.exporter.compact import sum_rollup
 from spanfold.state.price_sources import KeptBook
 from spanfold.state.store import StateStore
@@ -45,7 +45,7 @@ def installed_book() -> KeptBook:
 
 def name_of(book: PriceBook) -> str:
     """Names a book and the arithmetic over it: rollups that carry this name need not be computed again."""
-    arithmetic = blake2b(cost_sql("calls").encode(), digest_size=4).hexdigest()
+    arithmetic = blake2b(rollup.statement().encode(), digest_size=4).hexdigest()
     return f"{book.version}/{arithmetic}"
 
 

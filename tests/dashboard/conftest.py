@@ -11,15 +11,24 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from playwright.sync_api import BrowserContext
 from streamlit.testing.v1 import AppTest
 
 from spanfold.dashboard import backend
 from spanfold.dashboard.backend import Backend
 from tests.dashboard import story
+from tests.dashboard.driving import browsing
 
 APP = Path(backend.__file__).parent / "app.py"
 NOW = dt.datetime(2025, 11, 20, 14, 0)  # two hours after the story begins
 Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[BrowserContext]:
+    """Chromium, for the tests that need a real one."""
+    with browsing() as context:
+        yield context
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from spanfold.state.reviews import ReviewEvent
 from spanfold.state.store import StateStore
 from spanfold.state.targets import Target
 from tests.dashboard import story
-from tests.dashboard.driving import LOW_CONTRAST, PATIENCE, act, browsing, chromium, serving, settled, until, visit
+from tests.dashboard.driving import LOW_CONTRAST, PATIENCE, act, chromium, serving, settled, until, visit
 from tests.flow.sending import SECOND, chat, product, span, traces
 
 pytestmark = [
@@ -56,12 +56,6 @@ def big_trace(start: int) -> list:
 def address(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(data, tmp_path_factory.mktemp("log") / "dashboard.log") as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserContext]:
-    with browsing() as context:
-        yield context
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.dashboard import story
-from tests.dashboard.driving import PATIENCE, act, browsing, chromium, serving, settled, until, visit
+from tests.dashboard.driving import PATIENCE, act, chromium, serving, settled, until, visit
 
 pytestmark = [
     pytest.mark.browser,
@@ -36,12 +36,6 @@ def address(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[str
     story.fill(folder, time.time_ns() - 100 * story.MINUTE)
     with serving(folder, log) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserContext]:
-    with browsing() as context:
-        yield context
 
 
 @pytest.fixture

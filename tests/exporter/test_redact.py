@@ -75,7 +75,7 @@ def test_values_become_typed_markers(value: str) -> None:
         ("口座GB82 WEST 1234 5698 7654 32です", "口座[IBAN]です"),
         ("card 4111_1111_1111_1111", "card [CARD]"),
         ("SSN-219-09-9999, SSN: 219.09.9999, TIN: 219099999", "SSN-[SSN], SSN: [SSN], TIN: [SSN]"),
-        ("order-219-09-9999, 219.09.9999", "order-219-09-9999, 219.09.9999"),
+        ("order-219-09-9999, martin-219-09-9999, 219.09.9999", "order-219-09-9999, martin-219-09-9999, 219.09.9999"),
         ("passwd: tiBfDADyzRWAcVdF", "passwd: [SECRET]"),
         (
             "token: CancellationTokenSource, token: OAuthTokenURI",

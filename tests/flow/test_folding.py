@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from spanfold.analytics import rollup
 from spanfold.care import Care
 from spanfold.folding import Folding
 from spanfold.state.store import StateStore
@@ -386,6 +387,23 @@ def test_a_price_change_rewrites_only_what_it_changes(tmp_path: Path) -> None:
         p.folding.rebuild_rollups()
         assert p.query(rows) == repriced
         assert not p.folding.refresh_prices()
+
+
+def test_rollups_of_another_arithmetic_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade that sums otherwise replaces the rows that an earlier release summed."""
+    with product(tmp_path) as p:
+        with monkeypatch.context() as earlier:
+            text = rollup.statement().replace("sum(sign)::BIGINT AS calls", "sum(2 * sign)::BIGINT AS calls")
+            earlier.setattr(rollup, "statement", lambda: text)
+            p.folding.close()
+            p.folding = Folding(p.settings)
+            p.send(traces([chat(1, 1)]))
+            p.fold()
+            assert [(2,)] == p.query("SELECT sum(calls) FROM rollup_daily")
+        p.folding.close()
+        p.folding = Folding(p.settings)
+        p.folding.refresh_prices()
+        assert [(1,)] == p.query("SELECT sum(calls) FROM rollup_daily")
 
 
 def test_a_price_set_while_nothing_folds_reaches_the_rollups(tmp_path: Path) -> None:
